@@ -1,0 +1,3 @@
+from rather.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""The command line: `rather VERB ...`. Each verb lives in its own module and is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from rather import __version__
+from rather.errors import RatherError, nearest
+
+# verb -> (module below rather.cli, one line of help); the module has a click command called `command`.
+VERBS = {
+    "data": ("data", "Check and convert files of prompts, demonstrations and rankings."),
+    "doctor": ("doctor", "Say what this machine can do, and what to do about each problem."),
+    "preview": ("preview", "Show examples as the model will see them, trained tokens coloured."),
+}
+
+
+class Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"rather.cli.{VERBS[name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):  # without importing them: `rather --help` is instant
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS:
+            raise RatherError(
+                f"There is no verb {args[0]!r}.{nearest(args[0], VERBS)}", f"Verbs: {', '.join(VERBS)}.", "rather --help"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="rather %(version)s")
+def rather() -> None:
+    """Train language models to do what people would rather they did."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command; every error from outside ends in words and an exit code, never in a traceback."""
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        code = rather.main(args, prog_name="rather", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except RatherError as error:
+        _fail(error, args)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "rather"
+        _fail(RatherError(error.format_message(), do=f"{command} --help"), args)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `rather ... | head` is not an error
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(error: RatherError, args: Sequence[str]) -> None:
+    if "--json" in args:
+        said = {"error": type(error).__name__, "found": error.found, "expected": error.expected, "do": error.do}
+        click.echo(json.dumps(said))
+    click.echo(f"rather: {error}", err=True)
+    sys.exit(error.exit_code)
