@@ -106,7 +106,9 @@ def tiny_family(name: str, seed: int = 0, **sizes: Any) -> PreTrainedModel:
                 parameter.add_(0.2 * noise)  # around one, or around zero where the family adds the one itself
             elif parameter.ndim == 1:
                 parameter.copy_(0.2 * noise)
-                else:
+            elif parameter is model.get_input_embeddings().weight and model.config.tie_word_embeddings:
+                parameter.copy_(0.1 * noise)  # it is the head too: larger ones give a distribution of one token
+            else:
                 parameter.copy_(0.25 * noise)
     return model.eval()
 
