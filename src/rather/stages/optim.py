@@ -1,0 +1,137 @@
+"""Adam over float32 masters, whatever the model computes in.
+
+In float32 the model's own parameters are the masters. In bfloat16 the model holds a working copy: forward and backward
+run in bfloat16 without a cast per layer, gradients of several rows are summed in float32, and the small updates that
+bfloat16 would round away are kept in the masters (the paper keeps fp32 masters too, app. C).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+# Parameters are updated this many numbers at a time: gradient, master, moments and working copy of one piece stay in
+# the cache, and no float32 copy of all gradients ever exists (124M parameters: 0.19 s a step against 0.29).
+PIECE = 1 << 18
+
+
+class Adam:
+    """AdamW with the paper's betas. For each batch: backward and `gather()` once a row, then `step(lr)` once.
+
+    weight_decay: decoupled, on matrices only (a norm's gain or a bias has no business shrinking)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        compute: torch.dtype = torch.float32,
+        betas: tuple[float, float] = (0.9, 0.95),  # app. C
+        eps: float = 1e-8,  # not in the paper; PyTorch's place for it, after the bias correction
+        weight_decay: float = 0.0,  # not in the paper
+    ) -> None:
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        assert trained, "nothing to train: no parameter requires a gradient"
+        assert all(p.dtype == torch.float32 for p in trained.values()), "masters must be float32 when training begins"
+        self.names, self.working = list(trained), list(trained.values())
+        self.compute, self.betas, self.eps, self.weight_decay = compute, betas, eps, weight_decay
+        if compute == torch.float32:
+            self.masters = [p.detach() for p in self.working]
+        else:
+            self.masters = [p.detach().clone() for p in self.working]
+            model.to(compute)
+        self.steps = 0
+        self.means = [torch.zeros_like(m) for m in self.masters]
+        self.squares = [torch.zeros_like(m) for m in self.masters]
+        self._sums: list[Tensor | None] = [None] * len(self.working)
+
+    def gather(self) -> None:
+        """Add the gradients of one backward to the batch's sum and let go of them. Two and more sum in float32."""
+        for i, p in enumerate(self.working):
+            if p.grad is not None:
+                total = self._sums[i]
+                self._sums[i] = p.grad if total is None else total.float().add_(p.grad)
+                p.grad = None
+
+    def gradients(self) -> list[Tensor]:
+        """The batch's gradients so far, one per name, for workers to sum among themselves in place."""
+        for i, p in enumerate(self.working):
+            if self._sums[i] is None:
+                self._sums[i] = torch.zeros_like(p)
+        return [total for total in self._sums if total is not None]
+
+    def step(self, lr: float, max_norm: float = math.inf) -> float:
+        """One update. Returns the gradient norm before clipping; when that is not finite nothing has moved."""
+        sums = self.gradients()
+        self._sums = [None] * len(self.working)
+        norms = torch.stack([torch.linalg.vector_norm(total, dtype=torch.float32) for total in sums])
+        norm = float(torch.linalg.vector_norm(norms))
+        if math.isfinite(norm):
+            self.steps += 1
+            scale = max_norm / norm if norm > max_norm else 1.0
+            with torch.no_grad():
+                for update in zip(self.working, self.masters, self.means, self.squares, sums, strict=True):
+                    self._update(*update, lr=lr, scale=scale)
+        return norm
+
+    def _update(
+        self, working: Tensor, master: Tensor, mean: Tensor, square: Tensor, grad: Tensor, *, lr: float, scale: float
+    ) -> None:
+        size = PIECE if master.device.type == "cpu" else master.numel()
+        flat = [t.view(-1).split(size) for t in (working, master, mean, square)]
+        for low, high, m, v, g in zip(*flat, grad.reshape(-1).split(size), strict=True):
+            g = g.float() if scale == 1.0 else g.float() * scale
+            # The kernel counts the step itself, so it is given the number of steps before this one.
+            done = torch.tensor(float(self.steps - 1), device=master.device)
+            adamw(
+                [high],
+                [g],
+                [m],
+                [v],
+                [],
+                [done],
+                fused=True,
+                amsgrad=False,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                lr=lr,
+                weight_decay=self.weight_decay if master.ndim >= 2 else 0.0,
+                eps=self.eps,
+                maximize=False,
+            )
+            if self.compute != torch.float32:
+                low.copy_(high)
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Within this context the model holds the float32 masters: for saving, and for measuring what is saved."""
+        working = [p.data for p in self.working]
+        for p, master in zip(self.working, self.masters, strict=True):
+            p.data = master
+        try:
+            yield
+        finally:
+            for p, data in zip(self.working, working, strict=True):
+                p.data = data
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masters and moments by parameter name: all that a resumed run needs of the optimiser and of the weights."""
+        kept = zip(self.names, self.masters, self.means, self.squares, strict=True)
+        return {"steps": self.steps, "parameters": {n: {"master": p, "mean": m, "square": s} for n, p, m, s in kept}}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        assert saved["parameters"].keys() == set(self.names), "the state of another model"
+        self.steps = saved["steps"]
+        with torch.no_grad():
+            for name, working, *tensors in zip(
+                self.names, self.working, self.masters, self.means, self.squares, strict=True
+            ):
+                for tensor, key in zip(tensors, ("master", "mean", "square"), strict=True):
+                    tensor.copy_(saved["parameters"][name][key])
+                working.copy_(tensors[0])
