@@ -1,0 +1,78 @@
+"""Correlation with an interval that knows about prompts: does reward go with length?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rather.statistics.columns import Labels, Numbers, clusters_of, numbers, same_length
+from rather.statistics.intervals import REPEATS, Estimate, Rng, percentile_interval, resampled
+
+
+def pearson(
+    x: Numbers, y: Numbers, clusters: Labels, rng: Rng, *, repeats: int = REPEATS, level: float = 0.95
+) -> Estimate:
+    """Linear correlation.    x, y, clusters: (N,)    Interval: percentiles of a bootstrap of whole clusters."""
+    x, y = numbers("x", x), numbers("y", y)
+    return _correlated(lambda weights: _weighted(x, y, weights), x, y, clusters, rng, repeats, level)
+
+
+def spearman(
+    x: Numbers, y: Numbers, clusters: Labels, rng: Rng, *, repeats: int = REPEATS, level: float = 0.95
+) -> Estimate:
+    """Correlation of ranks, equal values sharing their mean rank.    x, y, clusters: (N,)
+
+    The interval as for `pearson`; each resample is ranked anew.
+    """
+    x, y = numbers("x", x), numbers("y", y)
+    (_, place_x), (_, place_y) = (np.unique(column, return_inverse=True) for column in (x, y))
+
+    def statistic(weights: np.ndarray) -> float:
+        return _weighted(_ranks(place_x, weights), _ranks(place_y, weights), weights)
+
+    return _correlated(statistic, x, y, clusters, rng, repeats, level)
+
+
+def _correlated(
+    statistic: Callable[[np.ndarray], float],
+    x: np.ndarray,
+    y: np.ndarray,
+    clusters: Labels,
+    rng: Rng,
+    repeats: int,
+    level: float,
+) -> Estimate:
+    n = same_length(x=x, y=y, clusters=clusters)
+    index, count = clusters_of("clusters", clusters, needed=3)
+    for name, column in (("x", x), ("y", y)):
+        if (column == column[0]).all():
+            raise ValueError(f"All {n} values of {name} are {column[0]:g}. Expected values that vary.")
+    value = statistic(np.ones(n))
+    drawn = resampled(statistic, index, count, rng, repeats)
+    low, high = percentile_interval(drawn, level)
+    return Estimate(
+        value=value,
+        interval=(min(low, value), max(high, value)),
+        n=n,
+        clusters=count,
+        se=float(drawn.std(ddof=1)),
+        level=level,
+        method=f"bootstrap of {count} clusters, {repeats} resamples",
+    )
+
+
+def _weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    """Pearson's correlation of rows that were drawn `weights` times each."""
+    total = weights.sum()
+    x, y = x - weights @ x / total, y - weights @ y / total
+    spread = np.sqrt((weights @ x**2) * (weights @ y**2))
+    if not spread > 1e-12 * total:
+        raise ValueError("a resample in which x or y does not vary")
+    return float(np.clip(weights @ (x * y) / spread, -1.0, 1.0))
+
+
+def _ranks(place: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """place: (N,) of each value among the distinct ones    weights: (N,) copies of it    returns: (N,) mean ranks"""
+    sizes = np.bincount(place, weights=weights)
+    return (np.cumsum(sizes) - sizes / 2 + 0.5)[place]
