@@ -1,0 +1,370 @@
+"""From records to trees: what is one token, what is trained, what is too long.
+
+The rules, each with a test in tests/batches/test_encoding.py (docs/encoding.md says why):
+- the template is applied once; a prompt begins with exactly one BOS where the tokenizer uses one
+- a finished response ends in exactly one EOS, an unfinished one has none; what a template writes after EOS is dropped
+- the prompt's ids are those of the prompt alone, as generation encodes it; the response's ids are what the joint text
+  has more, and where a token would straddle the border the response is tokenised apart
+- a control token that a message spells out is text
+- a row that is too long is dropped and counted, never cut
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rather.batches.templates import BREAK, ChatTemplate, PlainText, broken, special_tokens
+from rather.batches.trees import Tokens, Tree
+from rather.errors import BadModel, BadRecord, BadSetting
+from rather.records.types import Comparison, Demonstration, Message, Ranking, Rating, Record, Text
+
+Ids: TypeAlias = list[int]
+
+CHUNK = 512  # records tokenised in one call
+# How much of the prompt's end is tokenised again before each response. A border can only be changed by the token next
+# to it, and turn markers, the longest tokens to stand there, have about twenty characters.
+CONTEXT = 64
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What became of the rows. Everything that names rows holds all their ids, in order.
+
+    Each row is a tree or stands in exactly one of long_prompt, long_total, untrained, untold.
+    """
+
+    rows: int = 0
+    responses: int = 0  # of the trees
+    tokens: int = 0  # of the trees, prompts once
+    trained_tokens: int = 0
+    longest: int = 0  # tokens on the longest path of any tree
+    kept: tuple[int, ...] = field(default=(), repr=False)  # the row of each tree, counted from 0
+    long_prompt: tuple[str, ...] = ()  # dropped: the prompt alone is over max_prompt
+    long_total: tuple[str, ...] = ()  # dropped: prompt and longest response are over max_length
+    untrained: tuple[str, ...] = ()  # dropped: a response has no token but EOS, 0 % would be trained
+    untold: tuple[str, ...] = ()  # dropped: the prompt has no token but BOS, 100 % would be trained
+    unfinished: tuple[str, ...] = ()  # kept: a response was cut off before it ended
+    spelt: tuple[str, ...] = ()  # kept: a message spells a control token, which was encoded as text
+    shortened: tuple[str, ...] = ()  # kept: the template left out part of a response
+
+    @property
+    def trained_share(self) -> float:
+        """Share of the trees' tokens that are trained."""
+        return self.trained_tokens / self.tokens if self.tokens else float("nan")
+
+
+@dataclass
+class _Row:
+    """A record on its way: texts first, ids later."""
+
+    key: str
+    prompt: str | Sequence[Message]
+    responses: list[tuple[str, bool]]  # text, finished
+    prompt_text: str = ""
+    response_texts: list[str] = field(default_factory=list)
+
+
+class Encoder:
+    """Writes records as token ids, one way for every stage.
+
+    tokenizer: of `transformers`, taken as it is
+    template: jinja source of a chat template, or None: prompt, separator, response
+    max_prompt, max_length: tokens of a prompt, and of a prompt with its longest response; None is no limit
+    name: what to call the template in messages
+
+    eos_id: what finished responses end in, and what a sampler has to stop at
+    bos_id: what prompts begin with, None where the tokenizer does not use one
+    notes: what the reader of a log should know about this tokenizer with this template
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str | None,
+        max_prompt: int | None = None,
+        max_length: int | None = None,
+        separator: str = "\n",
+        name: str = "The chat template",
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.max_prompt, self.max_length = max_prompt, max_length
+        self._template = (
+            PlainText(tokenizer, separator) if template is None else ChatTemplate(tokenizer, template, name)
+        )
+        self._special = special_tokens(tokenizer)
+        self.eos_id = self._template.eos_id
+        # A BOS that the tokenizer has but does not use (Phi-3, OLMo) was not there in pretraining either.
+        opened = tokenizer("x", verbose=False)["input_ids"][:1]
+        self.bos_id: int | None = tokenizer.bos_token_id if opened == [tokenizer.bos_token_id] else None
+        self.notes = self._template.notes
+
+    def prompts(self, prompts: Iterable[str | Sequence[Message]]) -> list[Tokens]:
+        """What generation starts from: the same ids that training sees before a response."""
+        texts = [self._template.prompt(prompt) for prompt in prompts]
+        return [_tokens(ids) for ids in self._prompt_ids(texts)]
+
+    def encode_all(
+        self, records: Iterable[Record], progress: Callable[[int], None] | None = None, strict: bool = True
+    ) -> tuple[list[Tree], EncodingReport]:
+        """One tree for each demonstration, ranking, comparison or text, in order; responses as the record has them.
+
+        progress: called with the number of records done
+        strict: rows in which nothing or everything would be trained stop the work; otherwise they are only counted
+        """
+        trees: list[Tree] = []
+        tally = _Tally()
+        records = iter(records)
+        while chunk := list(islice(records, CHUNK)):
+            trees += self._chunk(chunk, tally)
+            if progress:
+                progress(tally.rows)
+        report = tally.report(trees)
+        if strict:
+            _refuse_pointless(report)
+        return trees, report
+
+    def windows(self, texts: Iterable[str], length: int) -> Iterator[Tree]:
+        """Plain text as one stream of tokens (BOS text EOS, BOS text EOS, ...), cut into rows of `length`.
+
+        Each row begins with the last token of the row before it, so that every token but the very first is predicted
+        exactly once. The last row is as long as what is left.
+        """
+        if length < 2:
+            raise BadSetting(f"Windows of {length} token.", "Expected at least 2: one is read, the other predicted.")
+        stream: Ids = []
+        count = 0
+        texts = iter(texts)
+        while chunk := list(islice(texts, CHUNK)):
+            for ids in self._text_ids(chunk):
+                stream += ids
+            start = 0
+            while len(stream) - start >= length:
+                yield _text_tree(stream[start : start + length], f"window {count}")
+                start, count = start + length - 1, count + 1
+            del stream[:start]
+        if len(stream) > 1:
+            yield _text_tree(stream, f"window {count}")
+
+    def _chunk(self, records: Sequence[Record], tally: _Tally) -> list[Tree]:
+        rows = [_row(record) for record in records if not isinstance(record, Text)]
+        for row in rows:
+            self._write(row)
+        prompts = iter(self._prompt_ids([row.prompt_text for row in rows]))
+        contexts = [row.prompt_text.rpartition(BREAK)[2][-CONTEXT:] for row in rows for _ in row.responses]
+        responses = iter(self._ids([text for row in rows for text in row.response_texts], contexts))
+        texts = iter(self._text_ids([record.text for record in records if isinstance(record, Text)]))
+
+        trees = []
+        waiting = iter(rows)
+        for record in records:
+            if isinstance(record, Text):
+                tree = self._sized(_text_tree(next(texts), record.id), tally)
+            else:
+                row = next(waiting)
+                tree = self._tree(row, next(prompts), list(islice(responses, len(row.responses))), tally)
+            if tree:
+                tally.kept.append(tally.rows)
+                trees.append(tree)
+            tally.rows += 1
+        return trees
+
+    def _write(self, row: _Row) -> None:
+        """The record as text. Everything that a template can refuse, it refuses here, with the record's name."""
+        try:
+            row.prompt_text = self._template.prompt(row.prompt)
+            for text, finished in row.responses:
+                written = self._template.response(row.prompt, row.prompt_text, text)
+                row.response_texts.append(written + self._template.before_eos if finished else written)
+        except BadModel as error:
+            raise BadModel(f"Record {row.key!r}: {error.found}", error.expected, error.do) from error
+
+    def _tree(self, row: _Row, prompt: Ids, responses: list[Ids], tally: _Tally) -> Tree | None:
+        if not all(responses):
+            tally.untrained.append(row.key)
+            return None
+        if not set(prompt) - {self.bos_id}:
+            tally.untold.append(row.key)
+            return None
+        for ids, (_, finished) in zip(responses, row.responses, strict=True):
+            if self.eos_id in ids:
+                raise _eos_from_text(self.tokenizer, self.eos_id, row.key)
+            if finished:
+                ids.append(self.eos_id)
+        tree = self._sized(Tree(_tokens(prompt), tuple(map(_tokens, responses)), row.key), tally)
+        if tree:
+            tally.notice(row)
+        return tree
+
+    def _sized(self, tree: Tree, tally: _Tally) -> Tree | None:
+        if self.max_prompt is not None and len(tree.prompt) > self.max_prompt:
+            tally.long_prompt.append(tree.key)
+            return None
+        if self.max_length is not None and tree.longest > self.max_length:
+            tally.long_total.append(tree.key)
+            return None
+        return tree
+
+    def _prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
+        prompts = self._ids(texts, [None] * len(texts))
+        if self.bos_id is None:
+            return prompts
+        for ids in prompts:
+            if ids[:2] == [self.bos_id] * 2:
+                raise BadModel(
+                    f"{self._template.name} writes BOS {self.tokenizer.bos_token!r} twice at the start.",
+                    "Expected one BOS.",
+                    "Take one of them out of the template, or choose another with --template",
+                )
+        # A template that writes BOS itself has done it (perhaps after a line break); one that does not gets it here.
+        return [ids if self.bos_id in ids else [self.bos_id, *ids] for ids in prompts]
+
+    def _text_ids(self, texts: Sequence[str]) -> list[Ids]:
+        """BOS, text, EOS; the tokenizer's EOS, for a text is not a turn."""
+        eos_id = self.eos_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
+        bos = [] if self.bos_id is None else [self.bos_id]
+        encoded = self._ids([broken(text, self._special) for text in texts], [None] * len(texts))
+        for ids in encoded:
+            if eos_id in ids:
+                raise _eos_from_text(self.tokenizer, eos_id, "of plain text")
+        return [[*bos, *ids, eos_id] for ids in encoded]
+
+    def _ids(self, texts: Sequence[str], contexts: Sequence[str | None]) -> list[Ids]:
+        """Ids of each text as it stands after its context (None: at the start), without the context's ids."""
+        pieces = [  # what follows a BREAK stands in the middle of a text, but must not be joined to what precedes it
+            (row, piece, context if first else BORDERS[0])
+            for row, (text, context) in enumerate(zip(texts, contexts, strict=True))
+            for first, piece in zip([True] + [False] * text.count(BREAK), text.split(BREAK), strict=True)
+            if piece
+        ]
+        borders = list({context: None for _, _, context in pieces if context})
+        border_ids = dict(zip(borders, self._tokenise(borders), strict=True))
+        encoded: list[Ids] = [[] for _ in texts]
+        for (row, piece, context), ids in zip(
+            pieces, self._tokenise([(c or "") + p for _, p, c in pieces]), strict=True
+        ):
+            before = border_ids[context] if context else []
+            encoded[row] += ids[len(before) :] if ids[: len(before)] == before else self._apart(piece)
+        return encoded
+
+    def _apart(self, text: str) -> Ids:
+        """Ids of text in the middle of a text, where what stands before it would melt into its first token.
+
+        Tokenised alone, a SentencePiece vocabulary would put a space before it that nobody wrote, so it stands behind
+        a border and the border is taken off again.
+        """
+        for border in BORDERS:
+            before, ids = self._tokenise([border, border + text])
+            if ids[: len(before)] == before:
+                return ids[len(before) :]
+        return self._tokenise([text])[0]
+
+    def _tokenise(self, texts: list[str]) -> list[Ids]:
+        if not texts:
+            return []
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,  # BOS and EOS are put where they belong by hand
+            split_special_tokens=False,  # the template's markers are tokens, whatever the folder's settings say
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # its warning about long texts is our count of dropped rows
+        )
+        ids: list[Ids] = encoded["input_ids"]
+        return ids
+
+
+BORDERS = ("\n", "|")
+
+
+@dataclass
+class _Tally:
+    """The report while it is being counted."""
+
+    rows: int = 0
+    kept: list[int] = field(default_factory=list)
+    long_prompt: list[str] = field(default_factory=list)
+    long_total: list[str] = field(default_factory=list)
+    untrained: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    spelt: list[str] = field(default_factory=list)
+    shortened: list[str] = field(default_factory=list)
+
+    def notice(self, row: _Row) -> None:
+        if not all(finished for _, finished in row.responses):
+            self.unfinished.append(row.key)
+        if any(BREAK in text for text in (row.prompt_text, *row.response_texts)):
+            self.spelt.append(row.key)
+        if any(_lost(said, text) for (said, _), text in zip(row.responses, row.response_texts, strict=True)):
+            self.shortened.append(row.key)
+
+    def report(self, trees: list[Tree]) -> EncodingReport:
+        named = {name: tuple(value) for name, value in vars(self).items() if name != "rows"}
+        return EncodingReport(
+            rows=self.rows,
+            responses=sum(len(tree.responses) for tree in trees),
+            tokens=sum(tree.size for tree in trees),
+            trained_tokens=sum(tree.size - len(tree.prompt) for tree in trees),
+            longest=max((tree.longest for tree in trees), default=0),
+            **named,
+        )
+
+
+def _row(record: Record) -> _Row:
+    match record:
+        case Demonstration():
+            return _Row(record.id, record.prompt, [(record.response, True)])
+        case Ranking():
+            return _Row(record.id, record.prompt, [(r.text, r.finished) for r in record.responses])
+        case Comparison():
+            return _Row(record.id, record.prompt, [(r.text, r.finished) for r in (record.a, record.b)])
+    kind = type(record).__name__.lower()
+    name = getattr(record, "id", "?")
+    reason = "ratings are for reports" if isinstance(record, Rating) else "no response follows"
+    raise BadRecord(
+        f"There is nothing to train on in {kind} {name!r}: {reason}.",
+        "Expected demonstrations, rankings, comparisons or texts.",
+    )
+
+
+def _lost(said: str, written: str) -> bool:
+    """True if the template dropped words of a response, not only white space."""
+    if said.strip() in written:
+        return False
+    return "".join(said.split()) not in "".join(written.replace(BREAK, "").split())
+
+
+def _refuse_pointless(report: EncodingReport) -> None:
+    for keys, found in (
+        (report.untrained, "have a response without a single token: 0 % would be trained"),
+        (report.untold, "have a prompt without a single token: 100 % would be trained"),
+    ):
+        if keys:
+            some = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+            raise BadRecord(
+                f"{len(keys)} of {report.rows} rows {found} ({some}).",
+                "Expected words on both sides; a template or tokenizer may have taken them away.",
+                "Look at them with:  rather preview",
+            )
+
+
+def _eos_from_text(tokenizer: Any, eos_id: int, key: str) -> BadModel:
+    token = tokenizer.convert_ids_to_tokens(eos_id)
+    return BadModel(
+        f"The tokenizer makes its EOS {token!r} from plain text (record {key!r}).",
+        "Expected EOS only where a response ends: a model would learn to stop in the middle of a sentence.",
+        f"Declare {token!r} as a special token of the tokenizer, or choose another EOS",
+    )
+
+
+def _text_tree(ids: Ids, key: str) -> Tree:
+    return Tree(_tokens(ids[:1]), (_tokens(ids[1:]),), key)
+
+
+def _tokens(ids: Ids) -> Tokens:
+    return np.array(ids, dtype=np.int32)
