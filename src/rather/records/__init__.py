@@ -1,8 +1,12 @@
 """Records: what people hand in, as typed values and as files. Starts without torch.
 
 `Prompt`, `Demonstration`, `Ranking`, `Comparison`, `Rating`, `Text`, made of `Message`s and `Response`s.
+`read` takes the shapes people already have, `write` and `convert` give them back; `docs/data.md` shows each.
 """
 
+from rather.records.lines import Problems
+from rather.records.pairs import Gathered, as_rankings, gather, pairs_of
+from rather.records.reading import Reader, read
 from rather.records.types import (
     Comparison,
     Demonstration,
@@ -17,18 +21,28 @@ from rather.records.types import (
     dense_ranks,
     ranks_from_scores,
 )
+from rather.records.writing import convert, write
 
 __all__ = [
     "Comparison",
     "Demonstration",
+    "Gathered",
     "Message",
+    "Problems",
     "Prompt",
     "PromptText",
     "Ranking",
     "Rating",
+    "Reader",
     "Record",
     "Response",
     "Text",
+    "as_rankings",
+    "convert",
     "dense_ranks",
+    "gather",
+    "pairs_of",
     "ranks_from_scores",
+    "read",
+    "write",
 ]

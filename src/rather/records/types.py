@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 
-def _id_text(value: Any) -> Any:
+def _number_as_name(value: Any) -> Any:
     # Public files number their rows; the number is the name. A bool is an int to Python, not to anybody else.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -47,7 +47,8 @@ def _encodable(text: str) -> str:
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Whole = Annotated[int, Strict()]
 Plain = Annotated[str, Strict(), AfterValidator(_encodable)]
-Id = Annotated[Plain, BeforeValidator(_id_text), Field(min_length=1)]
+Name = Annotated[Plain, BeforeValidator(_number_as_name)]
+Id = Annotated[Name, Field(min_length=1)]
 
 
 class Record(BaseModel):
@@ -65,8 +66,8 @@ class Message(Record):
 
 # Plain text, or the turns so far. The tags only choose which of the two an error speaks about.
 PromptText: TypeAlias = Annotated[
-    Annotated[Plain, Tag("text")] | Annotated[tuple[Message, ...], Tag("messages")],
-    Discriminator(lambda prompt: "text" if isinstance(prompt, str) else "messages"),
+    Annotated[Plain, Tag("(text)")] | Annotated[tuple[Message, ...], Tag("(messages)")],
+    Discriminator(lambda prompt: "(text)" if isinstance(prompt, str) else "(messages)"),
 ]
 
 
@@ -87,9 +88,9 @@ class _Asked(Record):
 
     id: Id
     prompt: PromptText
-    category: Plain | None = None  # use case: generation, open QA, brainstorming, ... (table 1)
-    source: Plain | None = None  # where it came from, for licences and for a look at the mix
-    split: Plain | None = None  # train, validation, test: by user, so that nobody's prompts are in two (sec. 3.2)
+    category: Name | None = None  # use case: generation, open QA, brainstorming, ... (table 1)
+    source: Name | None = None  # where it came from, for licences and for a look at the mix
+    split: Name | None = None  # train, validation, test: by user, so that nobody's prompts are in two (sec. 3.2)
 
     @field_validator("prompt")
     @classmethod
@@ -100,14 +101,14 @@ class _Asked(Record):
 class _Judged(_Asked):
     """The fields of everything a labeler hands in."""
 
-    labeler: Plain | None = None
-    guideline: Plain | None = None  # the version of the instructions the labeler had before them
+    labeler: Name | None = None
+    guideline: Name | None = None  # the version of the instructions the labeler had before them
 
 
 class Prompt(_Asked):
     """Something a person asked."""
 
-    user: Plain | None = None
+    user: Name | None = None
 
 
 class Demonstration(_Judged):
@@ -130,7 +131,7 @@ class Response(Record):
 
     text: Plain
     finished: Annotated[bool, Strict()] = True
-    model: Plain | None = None
+    model: Name | None = None
     score: Number | None = None
 
     @field_validator("text")
@@ -150,7 +151,7 @@ class Ranking(_Judged):
     responses: tuple[Response, ...] = Field(min_length=2)
     ranks: tuple[Whole, ...]
     displayed: tuple[Whole, ...] | None = None
-    group: Plain | None = None  # the task it came from: rankings of several labelers share it
+    group: Name | None = None  # the task it came from: rankings of several labelers share it
 
     @field_validator("ranks")
     @classmethod
@@ -201,9 +202,9 @@ class Text(Record):
 
     id: Id
     text: Plain
-    category: Plain | None = None
-    source: Plain | None = None
-    split: Plain | None = None
+    category: Name | None = None
+    source: Name | None = None
+    split: Name | None = None
 
     @field_validator("text")
     @classmethod

@@ -1,0 +1,46 @@
+"""Dialogues written as one text with `Human:` and `Assistant:` turns, as Anthropic published its preferences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rather.records.types import Message
+
+TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+ROLE = {"Human": "user", "Assistant": "assistant"}
+SPEAKER = {"user": "Human", "assistant": "Assistant"}
+# The sampler of the published files stopped at "\n\nHuman:" and sometimes left the first half of it in the answer.
+STUMP = re.compile(r"(?:\n\n(?:Human|Assistant))+\s*$")
+
+
+def is_transcript(text: str) -> bool:
+    return bool(re.match(r"\s*(Human|Assistant):", text)) and "Assistant:" in text
+
+
+def turns_of(transcript: str) -> tuple[Message, ...]:
+    """The turns of a transcript. Two turns of one speaker in a row are one turn: no chat template takes two.
+
+    Only a marker at the start of a paragraph begins a turn; "Human:" inside a line is text, as in the published files.
+    """
+    start, *parts = TURN.split(transcript.lstrip())
+    if start.strip():
+        raise ValueError(f"the transcript begins with {start.strip()[:30]!r} and not with Human: or Assistant:")
+    turns: list[tuple[str, str]] = []
+    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+        said = STUMP.sub("", said).strip()
+        if turns and turns[-1][0] == speaker:
+            said = "\n\n".join(part for part in (turns.pop()[1], said) if part)
+        turns.append((speaker, said))
+    return tuple(Message(role=ROLE[speaker], content=said) for speaker, said in turns)  # type: ignore[arg-type]
+
+
+def transcript_of(turns: Sequence[Message]) -> str:
+    """The other way round. What would not come back the same is refused: a text with a marker in it, a system turn."""
+    odd = [turn.role for turn in turns if turn.role not in SPEAKER]
+    if odd:
+        raise ValueError(f"a transcript has Human: and Assistant: turns only, not {odd[0]}")
+    transcript = "".join(f"\n\n{SPEAKER[turn.role]}: {turn.content}" for turn in turns)
+    if turns_of(transcript) != tuple(turns):
+        raise ValueError("a turn would read differently: it holds Human: or Assistant:, or begins or ends with space")
+    return transcript
