@@ -256,6 +256,7 @@ class _Blocks(torch.autograd.Function):
         query, key, value = query.contiguous(), key[0].contiguous(), value[0].contiguous()
         masks = layout.block_masks(window, query.dtype)
         out = query.new_zeros(total, heads, size)
+        learning = any(ctx.needs_input_grad[:3])
         weights, caps = [], []
         for block, mask in zip(layout.blocks, masks, strict=True):
             (at, read), real = block.query, block.real
@@ -264,14 +265,14 @@ class _Blocks(torch.autograd.Function):
             scores = torch.bmm(q, k.transpose(1, 2))
             if softcap is not None:
                 scores = torch.tanh_(scores.div_(softcap))
-                caps.append(scores)
+                caps += [scores] * learning
                 scores = scores * softcap
             scores = scores.view(heads, read, -1).add_(mask)
             p = torch.softmax(scores, -1)
             p[:, real:] = 0
             o = torch.bmm(p.view(kv_heads, -1, p.shape[-1]), v).view(heads, read, size)
             out[at : at + real] = o[:, :real].transpose(0, 1)
-            weights.append(p)
+            weights += [p] * learning
         ctx.save_for_backward(query, key, value, out, *weights, *caps)
         ctx.layout, ctx.scaling, ctx.softcap = layout, scaling, softcap
         return out[None]
