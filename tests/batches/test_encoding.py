@@ -183,6 +183,27 @@ def test_the_end_of_a_turn_is_the_templates_and_what_it_writes_after_it_is_dropp
     assert bool(encoder.notes) == (eos != "</s>"), "another end than the tokenizer's EOS is said in words"
 
 
+def test_markers_before_the_tokenizers_eos_are_part_of_the_answer_words_are_not():
+    tokenizer = byte_level(eos="<|im_end|>")
+    closes = ZEPHYR.replace("{{ m.content + eos_token }}", "{{ m.content + '<|end|>' + eos_token }}")
+    tree = tree_of(Encoder(tokenizer, closes), demonstration())
+    assert tokenizer.decode(tree.responses[0]) == "42.<|end|><|im_end|>"
+    phi = Encoder(byte_level(eos="<|endoftext|>"), PHI_3)  # writes <|end|>, a line break, <|endoftext|>
+    assert tokenizer.decode(tree_of(phi, demonstration()).responses[0]) == "42.<|end|>"
+
+
+def test_what_a_reader_should_know_of_a_template_is_said():
+    assert Encoder(PLAIN, ZEPHYR).notes == ()
+    said = {
+        "opens every answer with '<think>": MONOTONE["opens with empty thought"],
+        "today's date": ZEPHYR + "{# strftime_now #}",
+        "does not end the assistant's turn with a token of its own: '</s>' is added": MONOTONE["alpaca"],
+        "ends a turn with '<|im_end|>', and the tokenizer's EOS is '</s>'": CHATML,
+    }
+    for words, template in said.items():
+        assert any(words in note for note in Encoder(PLAIN, template).notes)
+
+
 @pytest.mark.parametrize("style", MONOTONE)
 def test_an_unfinished_response_is_the_finished_one_without_its_end(style):
     answers = [Response(text="42."), Response(text="42.", finished=False)]

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rather.batches.templates import BREAK, ChatTemplate, PlainText, broken, special_tokens
+from rather.batches.templates import BREAK, OTHER, ChatTemplate, PlainText, broken, special_tokens
 from rather.batches.trees import Tokens, Tree
 from rather.errors import BadModel, BadRecord, BadSetting
 from rather.records.types import Comparison, Demonstration, Message, Ranking, Rating, Record, Text
@@ -218,7 +218,7 @@ class Encoder:
                 raise BadModel(
                     f"{self._template.name} writes BOS {self.tokenizer.bos_token!r} twice at the start.",
                     "Expected one BOS.",
-                    "Take one of them out of the template, or choose another with --template",
+                    OTHER,
                 )
         # A template that writes BOS itself has done it (perhaps after a line break); one that does not gets it here.
         return [ids if self.bos_id in ids else [self.bos_id, *ids] for ids in prompts]
@@ -349,7 +349,7 @@ def _refuse_pointless(report: EncodingReport) -> None:
             raise BadRecord(
                 f"{len(keys)} of {report.rows} rows {found} ({some}).",
                 "Expected words on both sides; a template or tokenizer may have taken them away.",
-                "Look at them with:  rather preview",
+                "Look at them with:  rather preview FILE --model MODEL",
             )
 
 

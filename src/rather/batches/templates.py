@@ -17,6 +17,7 @@ from rather.records.types import Message
 # sides apart. A Unicode noncharacter: no text in exchange may hold it, and no template trims or matches it.
 BREAK = "\ufdd0"
 
+OTHER = "Choose another template, and look at it with:  rather preview FILE --model MODEL --template NAME"
 # What a template is asked with when it is loaded.
 QUESTION, PROBE = "A question to look for.", "An answer to look for."
 
@@ -47,7 +48,7 @@ class PlainText:
                     f"The prompt is a conversation ({', '.join(m.role for m in prompt)}), and without a chat template "
                     "there is no way to write it as text.",
                     "A conversation needs a template that says where each turn begins and ends.",
-                    "Choose one with --template",
+                    OTHER,
                 )
             prompt = prompt[0].content
         return broken(prompt, self._control) + self._closing
@@ -79,10 +80,12 @@ class ChatTemplate:
         turn = self._turn(QUESTION, written, PROBE)
         if QUESTION not in written or PROBE not in turn:
             raise BadModel(
-                f"{name} leaves out what was said: it writes {written[-80:]!r}, then {turn[:80]!r}.", *self._other()
+                f"{name} leaves out what was said: it writes {written[-80:]!r}, then {turn[:80]!r}.",
+                "Expected a template that writes user and assistant turns.",
+                OTHER,
             )
         self._tail = turn[turn.rindex(PROBE) + len(PROBE) :]
-        end = self._of_people.search(self._tail) if self._of_people else None
+        end = self._end_of_turn()
         if end:
             self.before_eos = self._tail[: end.start()]
             self.eos_id = int(tokenizer.convert_tokens_to_ids(end[0]))
@@ -99,6 +102,8 @@ class ChatTemplate:
             notes.append(
                 f"{name} does not end the assistant's turn with a token of its own: {tokenizer.eos_token!r} is added"
             )
+        if opening := turn[: turn.rindex(PROBE)].strip():
+            notes.append(f"{name} opens every answer with {opening!r}, and that is trained")
         if "strftime_now" in source:
             notes.append(f"{name} writes today's date: tomorrow the same records give other tokens")
         self.notes = tuple(notes)
@@ -113,7 +118,7 @@ class ChatTemplate:
             raise BadModel(
                 f"{self.name} ends this answer with {turn[-20:]!r}, and another with {self._tail[-20:]!r}.",
                 "The end of a turn must not depend on what was said.",
-                *self._other()[1:],
+                OTHER,
             )
         return turn.removesuffix(self._tail)
 
@@ -123,6 +128,15 @@ class ChatTemplate:
         if not both.startswith(written):
             raise self._not_monotone(written, both)
         return both[len(written) :]
+
+    def _end_of_turn(self) -> re.Match[str] | None:
+        """The first marker after the answer; the tokenizer's EOS if only markers stand before it (Command R7B)."""
+        ends = list(self._of_people.finditer(self._tail)) if self._of_people else []
+        for end in ends:
+            markers_only = sum(len(e[0]) for e in ends if e.end() <= end.start()) == end.start() - ends[0].start()
+            if end[0] == self._tokenizer.eos_token and markers_only:
+                return end
+        return ends[0] if ends else None
 
     def _messages(self, prompt: str | Sequence[Message]) -> list[dict[str, str]]:
         if isinstance(prompt, str):
@@ -145,7 +159,11 @@ class ChatTemplate:
             )
         except Exception as error:  # a template is foreign code: whatever it raises is said about it
             roles = ", ".join(message["role"] for message in messages)
-            raise BadModel(f"{self.name} refuses a conversation of {roles}: {error}", *self._other()) from error
+            raise BadModel(
+                f"{self.name} refuses a conversation of {roles}: {error}",
+                "Expected a template that writes user and assistant turns.",
+                OTHER,
+            ) from error
         return text
 
     def _not_monotone(self, written: str, both: str) -> BadModel:
@@ -155,14 +173,9 @@ class ChatTemplate:
         return BadModel(
             f"{self.name} changes the prompt when an answer follows: "
             f"its token {place + 1} is {found[0]} when generating and {found[1]} in training.",
-            "The prompt as generation sees it must be how the text of prompt and answer begins; "
-            "otherwise training teaches one text and sampling asks for another.",
-            self._other()[1],
+            "Expected a prompt that an answer only adds to, so that sampling asks for what training taught.",
+            OTHER,
         )
-
-    @staticmethod
-    def _other() -> tuple[str, str]:
-        return "Expected a template for user and assistant turns.", "Choose another with --template"
 
 
 def _no_eos() -> BadModel:
