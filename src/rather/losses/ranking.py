@@ -22,14 +22,12 @@ from rather.losses.tokens import counted
 
 def beats(ranks: Tensor) -> Tensor:
     """(P, K) -> (P, K, K) bool: the row's response ranks above the column's; ties form no pair (C.2)."""
-    here = ranks > 0
-    return (ranks[:, :, None] < ranks[:, None, :]) & here[:, :, None] & here[:, None, :]
+    return (ranks[:, :, None] < ranks[:, None, :]) & (ranks > 0)[:, :, None]
 
 
 def ties(ranks: Tensor) -> Tensor:
     """(P, K) -> (P, K, K) bool: the two rank the same; each tie once, above the diagonal."""
-    here = ranks > 0
-    return ((ranks[:, :, None] == ranks[:, None, :]) & here[:, :, None] & here[:, None, :]).triu(1)
+    return ((ranks[:, :, None] == ranks[:, None, :]) & (ranks > 0)[:, :, None]).triu(1)
 
 
 def pair_counts(ranks: Tensor) -> Tensor:
