@@ -1,0 +1,87 @@
+"""The frame of the command line: help, exit codes, and what a program that asked for JSON gets."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import rather
+from rather.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def say(capsys, *args: str) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `rather ARGS`"""
+    with pytest.raises(SystemExit) as stopped:
+        main(args)
+    said = capsys.readouterr()
+    return stopped.value.code, said.out, said.err
+
+
+def test_version_is_the_packages(capsys):
+    assert say(capsys, "--version") == (0, f"rather {rather.__version__}\n", "")
+    # `python -m rather` is the same program as the installed `rather`.
+    done = subprocess.run([sys.executable, "-m", "rather", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"rather {rather.__version__}\n")
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] == {"rather": "rather.cli:main"}
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["--version"], ["no-such-verb"]])
+def test_the_frame_answers_without_torch_and_without_any_verb(args):
+    code = (
+        "import sys\nfrom rather.cli import main\n"
+        f"try: main({args})\n"
+        "except SystemExit: pass\n"
+        "loaded = [m for m in sys.modules if m in ('torch', 'transformers') or m.startswith('rather.cli.')]\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_lists_every_verb_with_its_line(capsys):
+    code, out, err = say(capsys, "--help")
+    assert (code, err) == (0, "")
+    listed = out[out.index("Verbs:") :]
+    for verb, (_, line) in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(line)}$", listed, re.M), verb
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(capsys, verb):
+    code, out, err = say(capsys, verb, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: rather {verb} ")
+
+
+@pytest.mark.parametrize(
+    ("args", "near"),
+    [(["docter"], "Did you mean 'doctor'?"), (["doctor", "--jsn"], "--json"), (["doctor", "surplus"], "surplus")],
+)
+def test_wrong_use_offers_the_nearest_and_what_to_type_next(capsys, args, near):
+    code, out, err = say(capsys, *args)
+    assert (code, out) == (2, "")
+    assert near in err
+    assert "--help" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("args", [["docter", "--json"], ["doctor", "--json", "--nope"]])
+def test_an_error_is_one_json_object_for_who_asked_for_json(capsys, args):
+    code, out, err = say(capsys, *args)
+    assert code == 2
+    assert set(json.loads(out)) == {"error", "found", "expected", "do"}
+    assert err.startswith("rather: ")
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint():
+    # The pipe is closed before rather writes; Python alone would print a BrokenPipeError.
+    code = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); from rather.cli import main; main(['--help'])"
+    assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True).stderr == ""
