@@ -70,9 +70,9 @@ def repeated_ceiling(chosen: Numbers, labels: Numbers, prompts: Labels, *, level
         clustered_share(column, prompts, equal_clusters=True, level=level, name="prompts")
         for column in (majority, agreed, left_out)
     )
-    upper = share
-    if pairwise.value >= 0.5:
-        upper = min(share, _of_equal_pairs(pairwise), key=lambda bound: bound.value)
+    # In a small sample p of the mean agreement can fall below the lower bound; the larger side's share never does.
+    equal = _of_equal_pairs(pairwise)
+    upper = equal if at_least.value <= equal.value < share.value else share
     return RepeatedCeiling(**vars(upper), at_least=at_least, labels=int(m.sum()))
 
 

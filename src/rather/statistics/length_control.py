@@ -38,10 +38,12 @@ def length_controlled_win_rate(
 ) -> LengthControlled:
     """outcomes: (N,) 1 ours preferred, 0.5 tie, 0 theirs    ours, theirs: (N,) lengths    prompts: (N,)"""
     y = numbers("outcomes", outcomes, 0.0, 1.0)
-    x = numbers("ours", ours) - numbers("theirs", theirs)
+    ours, theirs = numbers("ours", ours), numbers("theirs", theirs)
     same_length(outcomes=y, ours=ours, theirs=theirs, prompts=prompts)
+    x = ours - theirs  # (N,)
     index, clusters = clusters_of("prompts", prompts, needed=3)  # two parameters, and something left to vary
-    scale = float(x.std(ddof=1))
+    weights = 1 / np.bincount(index)[index]
+    scale = float(np.sqrt(weights @ (x - weights @ x / clusters) ** 2 / clusters))
     if scale < 1e-9 * max(1.0, float(np.abs(x).max())):
         raise ValueError(
             f"All {len(x)} length differences are {x[0]:g}: length cannot be told from quality. "
@@ -51,7 +53,6 @@ def length_controlled_win_rate(
     # An outcome between 0 and 1 pulls both ways; 1 and 0 each pull one way.
     if direction_without_end(np.vstack([design[y > 0], -design[y < 1]])) is not None:
         raise ValueError(_separated(y, x))
-    weights = 1 / np.bincount(index)[index]
 
     def surface(parameters: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         z = design @ parameters
@@ -87,7 +88,7 @@ def length_controlled_win_rate(
     if abs(gap) > NOTABLE:
         warning = (
             f"The raw win rate is {raw.value:.3f} and the length-controlled one {controlled.value:.3f}: "
-            f"{'longer' if x.mean() > 0 else 'shorter'} answers explain {abs(gap):.0%} points. Quote both."
+            f"{'longer' if x.mean() > 0 else 'shorter'} answers explain {100 * abs(gap):.0f} points. Quote both."
         )
     return LengthControlled(**vars(controlled), raw=raw, length=phi, scale=scale, warning=warning)
 
@@ -98,7 +99,7 @@ def _separated(y: np.ndarray, x: np.ndarray) -> str:
             f"All {len(y)} outcomes are {y[0]:g}: a logistic regression has no finite fit. "
             "Expected wins and losses; use win_rate."
         )
-    longer = "longer" if x[y > 0.5].mean() > x[y < 0.5].mean() else "shorter"
+    longer = "longer" if (x - x.mean()) @ y > 0 else "shorter"
     return (
         f"The length difference alone decides every outcome ({longer} answers win): the fit runs off to infinity. "
         "Expected wins and losses that overlap in length; collect more comparisons, or use win_rate and say so."

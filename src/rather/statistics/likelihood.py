@@ -31,8 +31,9 @@ def maximum(surface: Surface, start: np.ndarray) -> tuple[np.ndarray, np.ndarray
     value, gradient, hessian = surface(here)
     for _ in range(200):
         step = lstsq(-hessian, gradient)[0]
-        if gradient @ step < 1e-18 * max(1.0, abs(value)):
-            return here, hessian
+        if gradient @ step < 1e-9 * max(1.0, abs(value)):
+            # Newton squares its error: after this step what is left is below the rounding of the value.
+            return here + step, surface(here + step)[2]
         size = 1.0
         while size > 1e-12:
             new = surface(here + size * step)
