@@ -89,7 +89,8 @@ def ppo_value_loss(
     values, old_values = counted(values, mask), counted(old_values.detach(), mask)
     returns = counted(returns.detach(), mask)
     unclipped = (values - returns).square()
-    clipped = (old_values + (values - old_values).clamp(-clip_range, clip_range) - returns).square()
+    # Not old + clamp(value - old): its rounding differs from the value inside the range too, and counts as clipping.
+    clipped = (values.clamp(old_values - clip_range, old_values + clip_range) - returns).square()
     with torch.no_grad():
         clip_fraction = token_mean((clipped > unclipped).to(values.dtype), mask, denominator)
     return ValueLoss(0.5 * token_mean(torch.maximum(unclipped, clipped), mask, denominator), clip_fraction)

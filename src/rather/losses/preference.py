@@ -69,7 +69,7 @@ def robust_dpo_loss(
 ) -> PreferenceLoss:
     """DPO corrected for flips: its mean over labels flipped at flip_rate is DPO on the true ones. All (B,).
 
-    Chowdhury et al. 2024, eq. 12.
+    Chowdhury et al. 2024.
     """
     assert 0 <= flip_rate < 0.5, f"flip_rate is {flip_rate}: from one half on, labels say nothing or the opposite"
     good = implicit_rewards(chosen, ref_chosen, beta)
