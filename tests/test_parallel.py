@@ -121,11 +121,16 @@ def report_of_a_worker() -> dict[str, Any]:
     return said
 
 
-# Worker 1 never comes to the second meeting; worker 0 has two seconds of patience.
+# Worker 1 never comes to the second meeting; worker 0 has four seconds of patience. Both import first, at leisure.
 WAITS_IN_VAIN = """
-import os, sys, time
+import os, time
+from datetime import timedelta
+from pathlib import Path
 from rather import parallel
-with parallel.workers(timeout=timedelta(seconds=2)):
+Path(os.environ["RANK"]).touch()
+while not (Path("0").exists() and Path("1").exists()):
+    time.sleep(0.01)
+with parallel.workers(timeout=timedelta(seconds=4)):
     parallel.barrier()
     if not parallel.is_first():
         time.sleep(60)
@@ -202,7 +207,7 @@ def test_the_first_goes_ahead(two):
     assert [said["order"] for said in two] == ["01", "01"]
 
 
-def test_a_worker_that_nobody_answers_stops_in_words():
+def test_a_worker_that_nobody_answers_stops_in_words(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
@@ -210,8 +215,8 @@ def test_a_worker_that_nobody_answers_stops_in_words():
     for rank in range(2):
         told = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
         command = [sys.executable, "-c", WAITS_IN_VAIN]
-        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        workers.append(subprocess.Popen(command, env=os.environ | told, **quiet))
+        how = {"cwd": tmp_path, "env": os.environ | told, "stdout": subprocess.PIPE, "text": True}
+        workers.append(subprocess.Popen(command, **how))
     words, _ = workers[0].communicate(timeout=60)
     workers[1].kill()
     workers[1].communicate()
@@ -246,9 +251,9 @@ def test_a_worker_that_forgot_to_meet_the_others_is_told(monkeypatch):
 
 def test_buckets_hold_neighbours_of_one_kind():
     sizes = [10, 10, 200, 10]
-    parameters = [nn.Parameter(torch.zeros(size)) for size in sizes]
-    parameters.append(nn.Parameter(torch.zeros(10, dtype=torch.bfloat16)))
-    buckets = [[p.numel() for p in bucket] for bucket in parallel._buckets(parameters, 100)]
+    tensors = [torch.zeros(size) for size in sizes]
+    tensors.append(torch.zeros(10, dtype=torch.bfloat16))
+    buckets = [[t.numel() for t in bucket] for bucket in parallel._buckets(tensors, 100)]
     assert buckets == [[10, 10], [200], [10], [10]]
 
 

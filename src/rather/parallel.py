@@ -131,7 +131,7 @@ def global_sum(number: T) -> T:
 
 
 def all_reduce_grads(parameters: Iterable[nn.Parameter], bucket_bytes: int = 32 << 20) -> None:
-    """Sum each parameter's gradient over the workers, in place, a bucket at a time.
+    """Sum each parameter's gradient over the workers, in place.
 
     A parameter that only some workers used counts as 0 on the others; one that nobody used keeps None. Parameters that
     FSDP holds are left alone: it has summed theirs.
@@ -140,24 +140,33 @@ def all_reduce_grads(parameters: Iterable[nn.Parameter], bucket_bytes: int = 32 
         return
     own = [parameter for parameter in parameters if parameter.requires_grad and not isinstance(parameter, DTensor)]
     used = all_reduce_sum(torch.tensor([parameter.grad is not None for parameter in own], dtype=torch.int32)).tolist()
-    for bucket in _buckets([parameter for parameter, n in zip(own, used, strict=True) if n], bucket_bytes):
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-        summed = all_reduce_sum(torch.cat([grad.reshape(-1) for grad in grads]))
-        for parameter, grad, part in zip(bucket, grads, summed.split([g.numel() for g in grads]), strict=True):
-            parameter.grad = grad.copy_(part.view_as(grad))
+    for parameter, n in zip(own, used, strict=True):
+        if n and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    all_reduce_in_place([parameter.grad for parameter in own if parameter.grad is not None], bucket_bytes)
 
 
-def _buckets(parameters: Sequence[nn.Parameter], bucket_bytes: int) -> Iterator[list[nn.Parameter]]:
-    """Neighbours of one dtype and device, together at most `bucket_bytes` (or one parameter that is larger)."""
-    bucket: list[nn.Parameter] = []
+def all_reduce_in_place(tensors: Sequence[Tensor], bucket_bytes: int = 32 << 20) -> None:
+    """Sum each tensor over the workers, a bucket at a time. tensors: the same shapes in the same order on all"""
+    if world()[1] == 1:
+        return
+    for bucket in _buckets(tensors, bucket_bytes):
+        summed = all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in bucket]))
+        for tensor, part in zip(bucket, summed.split([tensor.numel() for tensor in bucket]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def _buckets(tensors: Sequence[Tensor], bucket_bytes: int) -> Iterator[list[Tensor]]:
+    """Neighbours of one dtype and device, together at most `bucket_bytes` (or one tensor that is larger)."""
+    bucket: list[Tensor] = []
     size = 0
-    for parameter in parameters:
-        same = not bucket or (parameter.dtype, parameter.device) == (bucket[0].dtype, bucket[0].device)
-        if bucket and (not same or size + parameter.nbytes > bucket_bytes):
+    for tensor in tensors:
+        same = not bucket or (tensor.dtype, tensor.device) == (bucket[0].dtype, bucket[0].device)
+        if bucket and (not same or size + tensor.nbytes > bucket_bytes):
             yield bucket
             bucket, size = [], 0
-        bucket.append(parameter)
-        size += parameter.nbytes
+        bucket.append(tensor)
+        size += tensor.nbytes
     if bucket:
         yield bucket
 
