@@ -129,9 +129,11 @@ def test_ppo_value_loss_equals_a_loop_over_tokens():
 
 
 def test_a_value_inside_the_clip_is_not_counted_as_clipped_by_rounding():
-    old, returns = random(23, 1000).float(), 10 * random(24, 1000).float()
-    values = old + 0.1 * random(25, 1000).float().clamp(-1, 1)
-    assert losses.ppo_value_loss(values, old, returns, None, 1000).clip_fraction == 0
+    """In fp32 old + (value - old) is not always the value: written so, about 2 % of these were counted."""
+    old, values = 0.1 * random(23, 5000).float(), 0.1 * random(24, 5000).float()
+    inside = (values - old).abs() < 0.19
+    old, values, returns = old[inside], values[inside], random(25, 5000).float()[inside]
+    assert losses.ppo_value_loss(values, old, returns, None, len(values)).clip_fraction == 0
 
 
 def test_no_gradient_enters_what_was_measured_before_the_update():
