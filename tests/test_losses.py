@@ -129,7 +129,7 @@ def test_ppo_value_loss_equals_a_loop_over_tokens():
 
 
 def test_a_value_inside_the_clip_is_not_counted_as_clipped_by_rounding():
-    """In fp32 old + (value - old) is not always the value: written so, about 2 % of these were counted."""
+    """In fp32 old + (value - old) is not always the value: written so, 3 % of these were counted."""
     old, values = 0.1 * random(23, 5000).float(), 0.1 * random(24, 5000).float()
     inside = (values - old).abs() < 0.19
     old, values, returns = old[inside], values[inside], random(25, 5000).float()[inside]
