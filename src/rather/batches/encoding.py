@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from rather.errors import BadModel, BadRecord, BadSetting
 from rather.records.types import Comparison, Demonstration, Message, Ranking, Rating, Record, Text
 
 Ids: TypeAlias = list[int]
+T = TypeVar("T")
 
-CHUNK = 512  # records tokenised in one call
+CHUNK, CHARACTERS = 512, 1 << 22  # tokenised in one call: this many records, or plain texts of this many characters
 # How much of the prompt's end is tokenised again before each response. A border can only be changed by the token next
 # to it, and turn markers, the longest tokens to stand there, have about twenty characters.
 CONTEXT = 64
@@ -79,6 +80,7 @@ class Encoder:
 
     eos_id: what finished responses end in, and what a sampler has to stop at
     bos_id: what prompts begin with, None where the tokenizer does not use one
+    template_name: `name`, or "no template"
     notes: what the reader of a log should know about this tokenizer with this template
     """
 
@@ -102,11 +104,12 @@ class Encoder:
         opened = tokenizer("x", verbose=False)["input_ids"][:1]
         self.bos_id: int | None = tokenizer.bos_token_id if opened == [tokenizer.bos_token_id] else None
         self.notes = self._template.notes
+        self.template_name = self._template.name
 
     def prompts(self, prompts: Iterable[str | Sequence[Message]]) -> list[Tokens]:
-        """What generation starts from: the same ids that training sees before a response."""
-        texts = [self._template.prompt(prompt) for prompt in prompts]
-        return [_tokens(ids) for ids in self._prompt_ids(texts)]
+        """What generation starts from: the same ids that training sees before a response. None is dropped."""
+        chunks = _chunks(self._template.prompt(prompt) for prompt in prompts)
+        return [_tokens(ids) for chunk in chunks for ids in self._prompt_ids(chunk)]
 
     def encode_all(
         self, records: Iterable[Record], progress: Callable[[int], None] | None = None, strict: bool = True
@@ -118,8 +121,7 @@ class Encoder:
         """
         trees: list[Tree] = []
         tally = _Tally()
-        records = iter(records)
-        while chunk := list(islice(records, CHUNK)):
+        for chunk in _chunks(records):
             trees += self._chunk(chunk, tally)
             if progress:
                 progress(tally.rows)
@@ -138,8 +140,7 @@ class Encoder:
             raise BadSetting(f"Windows of {length} token.", "Expected at least 2: one is read, the other predicted.")
         stream: Ids = []
         count = 0
-        texts = iter(texts)
-        while chunk := list(islice(texts, CHUNK)):
+        for chunk in _chunks(texts):
             for ids in self._text_ids(chunk):
                 stream += ids
             start = 0
@@ -313,6 +314,21 @@ class _Tally:
             longest=max((tree.longest for tree in trees), default=0),
             **named,
         )
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Pieces of work. Texts may be whole books, and tokenising takes many bytes for each character."""
+    chunk: list[T] = []
+    characters = 0
+    for item in items:
+        chunk.append(item)
+        text = item.text if isinstance(item, Text) else item
+        characters += len(text) if isinstance(text, str) else 0
+        if len(chunk) == CHUNK or characters >= CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _row(record: Record) -> _Row:

@@ -182,7 +182,7 @@ def _no_eos() -> BadModel:
     return BadModel(
         "The tokenizer has no EOS token, so nothing can mark the end of a response.",
         "Expected eos_token in tokenizer_config.json.",
-        "Load the model with rather.models.load, which sets one",
+        "Name one of its tokens:  load_tokenizer(folder, eos_token=...)",
     )
 
 
