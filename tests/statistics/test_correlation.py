@@ -46,6 +46,13 @@ def test_perfect_correlation_and_monotone_maps():
     assert pearson(x, np.exp(x / 3), range(20), rng(), repeats=100).value < 0.9
 
 
+def test_small_numbers_correlate_like_large_ones():
+    x, y = np.random.default_rng(6).normal(size=(2, 40))
+    for measure in (pearson, spearman):
+        one, other = (measure(k * x, k * y, range(40), rng(), repeats=200) for k in (1, 1e-20))
+        close([one.value, *one.interval], [other.value, *other.interval], 1e-8)
+
+
 def test_copies_add_no_certainty():
     generator = np.random.default_rng(3)
     x, y = generator.normal(size=(2, 40))

@@ -46,7 +46,7 @@ def test_clustered_errors_equal_statsmodels_one_way_and_two_way():
         close(ours.interval, theirs.conf_int()[0])
         both = constant.fit(cov_type="cluster", cov_kwds={"groups": np.stack([prompts, labelers], 1)})
         one = constant.fit(cov_type="cluster", cov_kwds={"groups": labelers})
-        close(clustered_mean(y, prompts, also=labelers).se, max(theirs.bse[0], one.bse[0], both.bse[0]))
+        close(clustered_mean(y, prompts, labelers=labelers).se, max(theirs.bse[0], one.bse[0], both.bse[0]))
 
 
 def test_rows_that_each_have_their_own_prompt_give_the_ordinary_t_interval():
@@ -120,8 +120,8 @@ def test_labelers_of_different_taste_need_the_second_clustering():
     for _ in range(300):
         taste, labelers, prompts = rng.normal(size=12), np.tile(range(12), 25), np.repeat(range(100), 3)
         y = taste[labelers] + rng.normal(size=300)
-        for name, also in (("prompts", None), ("both", labelers)):
-            low, high = clustered_mean(y, prompts, also=also).interval
+        for name, second in (("prompts", None), ("both", labelers)):
+            low, high = clustered_mean(y, prompts, labelers=second).interval
             covered[name] += low <= 0 <= high
     assert covered["prompts"] < 200
     assert covered["both"] > 265
@@ -167,6 +167,10 @@ def test_results_go_to_json():
         ([[1, 0], [0, 1]], [1, 2], r"shape \(2, 2\)"),
         ([1, 0], [1, float("nan")], r"clusters\[1\] is nan"),
         ([1, 0], [None, 1], r"clusters\[0\] is None"),
+        ([1, 0], [{}, {}], r"clusters\[0\] is \{\}\. Expected a name"),
+        ([1, 0], None, r"clusters is None\. Expected a column"),
+        (None, [1, 2], r"values has shape \(\)"),
+        ([1, 1e200], [1, 2], r"values\[1\] is 1e\+200"),
     ],
 )
 def test_what_cannot_be_computed_is_said_in_words(values, prompts, words):
@@ -174,13 +178,18 @@ def test_what_cannot_be_computed_is_said_in_words(values, prompts, words):
         clustered_share(values, prompts)
 
 
-@pytest.mark.parametrize("level", [0, 1, 95, -0.1, float("nan")])
+def test_small_numbers_have_a_spread_like_large_ones():
+    small, large = (clustered_mean([k * 1, k * 3, k * 2], range(3)) for k in (1e-20, 1e20))
+    close(np.array(small.interval) * 1e40, large.interval)
+
+
+@pytest.mark.parametrize("level", [0, 1, 95, -0.1, float("nan"), "95", None])
 def test_a_level_is_a_probability(level):
     with pytest.raises(ValueError, match="level is"):
         clustered_share(OUTCOMES, PROMPTS, level=level)
 
 
-@pytest.mark.parametrize(("successes", "n"), [(1, 0), (3, 2), (-1, 5), (0.5, 5)])
+@pytest.mark.parametrize(("successes", "n"), [(1, 0), (3, 2), (-1, 5), (0.5, 5), (float("nan"), 5), (3, float("inf"))])
 def test_wilson_refuses_impossible_counts(successes, n):
     with pytest.raises(ValueError, match="Expected"):
         wilson(successes, n)

@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rather.statistics import length_controlled_win_rate
+from rather.statistics.likelihood import direction_without_end
 
 
 def close(ours, theirs, tolerance=1e-7):
@@ -88,6 +91,27 @@ def test_it_warns_when_length_explains_more_than_ten_points():
     assert found.raw.value - found.value > 0.1
     assert "longer answers explain" in found.warning
     assert found.to_dict()["raw"]["wins"] == found.raw.wins
+
+
+rows = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(-3, 3)), min_size=4, max_size=15)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows)
+def test_every_small_data_set_gives_a_maximum_or_a_refusal(rows):
+    y, x = np.array([y for y, _ in rows]), np.array([float(x) for _, x in rows])
+    if np.ptp(x) == 0 or set(y) == {0.5}:
+        return  # refused for other reasons, tested below
+    design = np.column_stack([np.ones(len(x)), np.tanh(x / x.std())])
+    endless = direction_without_end(np.vstack([design[y > 0], -design[y < 1]])) is not None
+    try:
+        found = length_controlled_win_rate(y, x, np.zeros(len(x)), range(len(x)))
+    except ValueError:
+        assert endless
+        return
+    assert not endless
+    theta = np.log(found.value / (1 - found.value))
+    close(design.T @ (y - 1 / (1 + np.exp(-design @ [theta, found.length.value]))), [0, 0], 1e-6)
 
 
 @pytest.mark.parametrize(

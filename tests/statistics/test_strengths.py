@@ -57,6 +57,8 @@ def test_two_players_have_the_log_odds_of_their_wins():
     close(found.players["x"].value, np.log(3))
     close(found.players["x"].se, np.sqrt(1 / 30 + 1 / 10) * np.sqrt(40 / 39))
     close(found.win_rate("x", "y"), 0.75)
+    with pytest.raises(ValueError, match="'z' is no player"):
+        found.win_rate("x", "z")
 
 
 def test_near_separable_data_goes_all_the_way():
@@ -285,6 +287,24 @@ def test_what_cannot_be_computed_is_said_in_words(change, words):
     good = {"first": list("abab"), "second": list("baba"), "outcomes": [1, 1, 0.5, 0], "prompts": [1, 2, 3, 4]}
     with pytest.raises(ValueError, match=words):
         bradley_terry(**{**good, **change})
+
+
+def test_with_a_prior_the_interval_knows_what_only_the_prior_knows():
+    """Strengths drawn from the prior, so few comparisons that some player often wins or loses them all."""
+    rng, covered, asked = np.random.default_rng(3), 0, 0
+    for _ in range(300):
+        truth = rng.normal(0, 1.0, 4)
+        first, second, y = drawn(rng, truth, 14, "half")
+        if len({*first, *second}) < 4:
+            continue
+        found = bradley_terry(first, second, y, range(14), ties="half", prior_sd=1.0)
+        for player in range(4):
+            low, high = found.players[player].interval
+            covered += low <= truth[player] - truth.mean() <= high
+            asked += 1
+    assert 0.93 <= covered / asked <= 0.99
+    vague = bradley_terry(list("ab") * 3, list("ba") * 3, [1, 0] * 3, range(6), ties="half", prior_sd=100.0)
+    assert np.diff(vague.players["a"].interval) > 20  # a never lost: almost nothing holds it from above
 
 
 def test_fewer_prompts_than_parameters_is_refused():

@@ -16,7 +16,7 @@ Labels = Sequence[Any] | np.ndarray | range  # any hashable values: strings, ids
 
 
 def numbers(name: str, values: Numbers, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """(N,) float64: not empty, every value finite and inside [low, high]."""
+    """(N,) float64: not empty, every value finite (below 1e100 in size) and inside [low, high]."""
     try:
         column = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -25,20 +25,27 @@ def numbers(name: str, values: Numbers, low: float | None = None, high: float | 
         raise ValueError(f"{name} has shape {column.shape}. Expected one dimension: one number per row.")
     if not len(column):
         raise ValueError(f"{name} is empty. Expected at least one row.")
-    wrong = ~np.isfinite(column)
+    wrong = ~(np.abs(column) < 1e100)  # NaN and infinity too; beyond 1e154 a square is no float any more
     if low is not None:
         wrong |= column < low
     if high is not None:
         wrong |= column > high
     if wrong.any():
         row = int(np.argmax(wrong))
-        bounds = f"finite numbers of {low} to {high}" if low is not None and high is not None else "finite numbers"
+        bounds = (
+            f"finite numbers of {low} to {high}"
+            if low is not None and high is not None
+            else "finite numbers, below 1e100 in size"
+        )
         raise ValueError(f"{name}[{row}] is {column[row]} ({int(wrong.sum())} such rows). Expected {bounds}.")
     return column
 
 
 def same_length(**columns: Any) -> int:
     """The common length of the columns."""
+    for name, column in columns.items():
+        if not hasattr(column, "__len__"):
+            raise ValueError(f"{name} is {column!r}. Expected a column: one entry per row.")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -54,7 +61,10 @@ def index_of(name: str, labels: Labels) -> tuple[np.ndarray, list[Hashable]]:
         # NaN is unlike itself, so it would silently make every such row a prompt of its own.
         if label is None or (isinstance(label, float | np.floating) and math.isnan(label)):
             raise ValueError(f"{name}[{row}] is {label}. Expected the name of what the row belongs to.")
-        index[row] = positions.setdefault(label, len(positions))
+        try:
+            index[row] = positions.setdefault(label, len(positions))
+        except TypeError:
+            raise ValueError(f"{name}[{row}] is {label!r}. Expected a name: text, a number or a tuple.") from None
     return index, list(positions)
 
 
@@ -71,14 +81,14 @@ def clusters_of(name: str, labels: Labels, needed: int = 2) -> tuple[np.ndarray,
 
 def probability(name: str, value: float) -> float:
     """A number strictly between 0 and 1."""
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"{name} is {value}. Expected a number between 0 and 1, both excluded.")
+    if not isinstance(value, int | float | np.number) or not 0.0 < value < 1.0:
+        raise ValueError(f"{name} is {value!r}. Expected a number between 0 and 1, both excluded.")
     return float(value)
 
 
 def whole(name: str, value: float, low: int) -> int:
-    if value != int(value) or value < low:
-        raise ValueError(f"{name} is {value}. Expected a whole number of at least {low}.")
+    if not isinstance(value, int | float | np.number) or not low <= value < math.inf or value != int(value):
+        raise ValueError(f"{name} is {value!r}. Expected a whole number of at least {low}.")
     return int(value)
 
 

@@ -14,8 +14,9 @@ def pearson(
     x: Numbers, y: Numbers, clusters: Labels, rng: Rng, *, repeats: int = REPEATS, level: float = 0.95
 ) -> Estimate:
     """Linear correlation.    x, y, clusters: (N,)    Interval: percentiles of a bootstrap of whole clusters."""
-    x, y = numbers("x", x), numbers("y", y)
-    return _correlated(lambda weights: _weighted(x, y, weights), x, y, clusters, rng, repeats, level)
+    # In standard units, so that a resample without spread can be told from values that are small.
+    a, b = ((column - column.mean()) / column.std() for column in (_varied("x", x), _varied("y", y)))
+    return _correlated(lambda weights: _weighted(a, b, weights), a, b, clusters, rng, repeats, level)
 
 
 def spearman(
@@ -25,7 +26,7 @@ def spearman(
 
     The interval as for `pearson`; each resample is ranked anew.
     """
-    x, y = numbers("x", x), numbers("y", y)
+    x, y = _varied("x", x), _varied("y", y)
     (_, place_x), (_, place_y) = (np.unique(column, return_inverse=True) for column in (x, y))
 
     def statistic(weights: np.ndarray) -> float:
@@ -45,9 +46,6 @@ def _correlated(
 ) -> Estimate:
     n = same_length(x=x, y=y, clusters=clusters)
     index, count = clusters_of("clusters", clusters, needed=3)
-    for name, column in (("x", x), ("y", y)):
-        if (column == column[0]).all():
-            raise ValueError(f"All {n} values of {name} are {column[0]:g}. Expected values that vary.")
     value = statistic(np.ones(n))
     drawn = resampled(statistic, index, count, rng, repeats)
     low, high = percentile_interval(drawn, level)
@@ -60,6 +58,13 @@ def _correlated(
         level=level,
         method=f"bootstrap of {count} clusters, {repeats} resamples",
     )
+
+
+def _varied(name: str, values: Numbers) -> np.ndarray:
+    column = numbers(name, values)
+    if np.ptp(column) <= 1e-12 * np.abs(column).max():
+        raise ValueError(f"All {len(column)} values of {name} are {column[0]:g}. Expected values that vary.")
+    return column
 
 
 def _weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:

@@ -116,9 +116,9 @@ class Spread:
 
 
 def spread(
-    values: np.ndarray, clusters: Labels, also: Labels | None, equal_clusters: bool, name: str = "clusters"
+    values: np.ndarray, clusters: Labels, labelers: Labels | None, equal_clusters: bool, name: str = "clusters"
 ) -> Spread:
-    """values: (N,). `also` is a second clustering (labelers beside prompts); the widest of the three variances is kept.
+    """values: (N,). With labelers rows are clustered both ways, and the widest of three variances is kept.
 
     equal_clusters: each cluster's mean counts once, however many rows it has; otherwise each row counts once.
     """
@@ -129,28 +129,33 @@ def spread(
     mean = float((weights * values).sum() / weights.sum())
     residuals = weights * (values - mean) / weights.sum()
     variance, words = robust_variance(residuals, index, count), f"clustered over {count} {name}"
-    if also is not None:
-        same_length(values=values, also=also)
-        other_index, other_count = clusters_of("also", also)
-        both_index, both_count = clusters_of("also", list(zip(index.tolist(), other_index.tolist(), strict=True)))
+    if labelers is not None:
+        same_length(values=values, labelers=labelers)
+        other_index, other_count = clusters_of("labelers", labelers)
+        both_index, both_count = clusters_of("labelers", list(zip(index.tolist(), other_index.tolist(), strict=True)))
         other = robust_variance(residuals, other_index, other_count)
         # Cameron, Gelbach and Miller's sum can come out below either part, even below zero: then the larger stands.
         two_way = variance + other - robust_variance(residuals, both_index, both_count)
-        variance, words = max(variance, other, two_way), f"{words} and {other_count} others, two-way"
+        variance, words = max(variance, other, two_way), f"{words} and {other_count} labelers, two-way"
         count = min(count, other_count)
     # Rounding leaves 1e-17 where the exact answer is 0; as a standard error that would be an interval of no width.
-    scale = max(1.0, float(np.abs(values).max()))
-    return Spread(mean, math.sqrt(variance), len(values), count, math.sqrt(variance) < 1e-12 * scale, words)
+    none = math.sqrt(variance) <= 1e-12 * float(np.abs(values).max())
+    return Spread(mean, math.sqrt(variance), len(values), count, none, words)
 
 
 def clustered_mean(
-    values: Numbers, clusters: Labels, *, also: Labels | None = None, equal_clusters: bool = False, level: float = 0.95
+    values: Numbers,
+    clusters: Labels,
+    *,
+    labelers: Labels | None = None,
+    equal_clusters: bool = False,
+    level: float = 0.95,
 ) -> Estimate:
     """Mean of numbers without bounds, with a cluster-robust t interval.
 
-    values: (N,)    clusters: (N,) the prompt of each row    also: (N,) a second clustering, such as the labeler
+    values: (N,)    clusters: (N,) the prompt of each row    labelers: (N,) clusters both ways when given
     """
-    found = spread(numbers("values", values), clusters, also, equal_clusters)
+    found = spread(numbers("values", values), clusters, labelers, equal_clusters)
     if found.none:
         raise ValueError(
             f"All {found.clusters} clusters have the same mean {found.value:.6g}: there is no spread to make an "
@@ -172,7 +177,7 @@ def clustered_share(
     values: Numbers,
     clusters: Labels,
     *,
-    also: Labels | None = None,
+    labelers: Labels | None = None,
     equal_clusters: bool = False,
     level: float = 0.95,
     name: str = "clusters",
@@ -184,7 +189,7 @@ def clustered_share(
     Where all clusters are alike (all won, say) the effective number is the number of clusters: no variable of
     0 to 1 with mean m varies more than a yes-or-no one, so this can only be too wide.
     """
-    found = spread(numbers("values", values, 0.0, 1.0), clusters, also, equal_clusters, name)
+    found = spread(numbers("values", values, 0.0, 1.0), clusters, labelers, equal_clusters, name)
     value = min(1.0, max(0.0, found.value))
     effective = found.clusters if found.none else value * (1 - value) / found.se**2
     return Estimate(

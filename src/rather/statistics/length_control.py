@@ -19,7 +19,7 @@ from scipy.special import expit, log_expit
 
 from rather.statistics.columns import Labels, Numbers, clusters_of, numbers, same_length
 from rather.statistics.intervals import Estimate, t_quantile
-from rather.statistics.likelihood import direction_without_end, maximum, sandwich
+from rather.statistics.likelihood import maximum, sandwich
 from rather.statistics.wins import WinRate, win_rate
 
 NOTABLE = 0.10  # AlpacaEval's authors warn from ten points on
@@ -44,14 +44,16 @@ def length_controlled_win_rate(
     index, clusters = clusters_of("prompts", prompts, needed=3)  # two parameters, and something left to vary
     weights = 1 / np.bincount(index)[index]
     scale = float(np.sqrt(weights @ (x - weights @ x / clusters) ** 2 / clusters))
-    if scale < 1e-9 * max(1.0, float(np.abs(x).max())):
+    if scale <= 1e-9 * float(np.abs(x).max()):
         raise ValueError(
             f"All {len(x)} length differences are {x[0]:g}: length cannot be told from quality. "
             "Expected differences that vary; use win_rate."
         )
     design = np.column_stack([np.ones(len(x)), np.tanh(x / scale)])  # (N, 2)
-    # An outcome between 0 and 1 pulls both ways; 1 and 0 each pull one way.
-    if direction_without_end(np.vstack([design[y > 0], -design[y < 1]])) is not None:
+    # An outcome between 0 and 1 pulls both ways; 1 and 0 each pull one way. Where no length lies on both sides of a
+    # point, a steeper curve through that point always fits better.
+    upward, downward = x[y > 0], x[y < 1]
+    if not (len(upward) and len(downward) and downward.max() > upward.min() and upward.max() > downward.min()):
         raise ValueError(_separated(y, x))
 
     def surface(parameters: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -47,8 +47,14 @@ def maximum(surface: Surface, start: np.ndarray) -> tuple[np.ndarray, np.ndarray
     raise ValueError("The likelihood did not reach its maximum in 200 Newton steps. Expected a well-posed model.")
 
 
-def sandwich(hessian: np.ndarray, scores: np.ndarray, index: np.ndarray, clusters: int) -> np.ndarray:
-    """hessian: (D, D)    scores: (N, D) gradient of each row    returns: (D, D) cluster-robust covariance"""
+def sandwich(
+    hessian: np.ndarray, scores: np.ndarray, index: np.ndarray, clusters: int, precision: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """hessian: (D, D)    scores: (N, D) gradient of each row    returns: (D, D) cluster-robust covariance
+
+    precision: (D, D) of a normal prior that the Hessian includes. It counts as one more observation, with the variance
+        it claims; left out, a strength that only the prior holds in place would seem to be known exactly.
+    """
     sums = group_sums(scores, index, clusters)
     bread = np.linalg.inv(-hessian)
-    return clusters / (clusters - 1) * bread @ (sums.T @ sums) @ bread
+    return bread @ (clusters / (clusters - 1) * sums.T @ sums + precision) @ bread

@@ -34,6 +34,9 @@ class Strengths(Result):
 
     def win_rate(self, first: Hashable, second: Hashable) -> float:
         """What the model expects of the first against the second, ties as half."""
+        for player in (first, second):
+            if player not in self.players:
+                raise ValueError(f"{player!r} is no player. Players: {', '.join(map(str, self.players))}.")
         d = self.players[first].value - self.players[second].value
         if self.ties == "half":
             return float(expit(d))
@@ -120,7 +123,7 @@ def bradley_terry(
             "otherwise the intervals are narrower than the truth in some direction."
         )
     theta, hessian = maximum(fit.surface, fit.start)
-    covariance = sandwich(hessian, fit.row_scores(theta), index, clusters)
+    covariance = sandwich(hessian, fit.row_scores(theta), index, clusters, fit.precision)
 
     strengths = np.append(0.0, theta[: len(names) - 1])  # (players,) the first player at 0
     anchor = np.full(len(names), 1 / len(names)) if baseline is None else np.eye(len(names))[names.index(baseline)]

@@ -54,7 +54,7 @@ def win_rate(
     Values between (a judge's probabilities) are allowed; they count as a win above 0.5 and as a loss below.
     """
     outcomes = numbers("outcomes", outcomes, 0.0, 1.0)
-    share = clustered_share(outcomes, prompts, also=labelers, equal_clusters=True, level=level, name="prompts")
+    share = clustered_share(outcomes, prompts, labelers=labelers, equal_clusters=True, level=level, name="prompts")
     if rng is not None:
         if labelers is not None:
             raise ValueError("labelers and rng are both given. Expected one: the bootstrap resamples prompts only.")
