@@ -380,6 +380,13 @@ def test_windows_predict_every_token_of_the_stream_but_the_first_exactly_once(le
     assert all(row.prompt[0] == before.responses[0][-1] for before, row in pairwise(rows))
 
 
+def test_windows_of_long_texts_are_the_same_however_much_is_tokenised_at_once(monkeypatch):
+    texts = ["Once upon a time", "a", "there was a girl"] * 20
+    at_once = [row.responses[0].tolist() for row in Encoder(BOS, None).windows(texts, 7)]
+    monkeypatch.setattr("rather.batches.encoding.CHARACTERS", 20)
+    assert [row.responses[0].tolist() for row in Encoder(BOS, None).windows(texts, 7)] == at_once
+
+
 def test_windows_of_one_token_are_refused():
     with pytest.raises(BadSetting, match="at least 2"):
         next(Encoder(PLAIN, None).windows(["a"], 1))

@@ -14,49 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from rather.batches.encoding_report import EncodingReport, Tally, refuse_pointless
 from rather.batches.templates import BREAK, OTHER, ChatTemplate, PlainText, broken, special_tokens
+from rather.batches.tokenising import CONTEXT, Ids, ids_behind
 from rather.batches.trees import Tokens, Tree
 from rather.errors import BadModel, BadRecord, BadSetting
 from rather.records.types import Comparison, Demonstration, Message, Ranking, Rating, Record, Text
 
-Ids: TypeAlias = list[int]
 T = TypeVar("T")
 
 CHUNK, CHARACTERS = 512, 1 << 22  # tokenised in one call: this many records, or plain texts of this many characters
-# How much of the prompt's end is tokenised again before each response. A border can only be changed by the token next
-# to it, and turn markers, the longest tokens to stand there, have about twenty characters.
-CONTEXT = 64
-
-
-@dataclass(frozen=True)
-class EncodingReport:
-    """What became of the rows. Everything that names rows holds all their ids, in order.
-
-    Each row is a tree or stands in exactly one of long_prompt, long_total, untrained, untold.
-    """
-
-    rows: int = 0
-    responses: int = 0  # of the trees
-    tokens: int = 0  # of the trees, prompts once
-    trained_tokens: int = 0
-    longest: int = 0  # tokens on the longest path of any tree
-    kept: tuple[int, ...] = field(default=(), repr=False)  # the row of each tree, counted from 0
-    long_prompt: tuple[str, ...] = ()  # dropped: the prompt alone is over max_prompt
-    long_total: tuple[str, ...] = ()  # dropped: prompt and longest response are over max_length
-    untrained: tuple[str, ...] = ()  # dropped: a response has no token but EOS, 0 % would be trained
-    untold: tuple[str, ...] = ()  # dropped: the prompt has no token but BOS, 100 % would be trained
-    unfinished: tuple[str, ...] = ()  # kept: a response was cut off before it ended
-    spelt: tuple[str, ...] = ()  # kept: a message spells a control token, which was encoded as text
-    shortened: tuple[str, ...] = ()  # kept: the template left out part of a response
-
-    @property
-    def trained_share(self) -> float:
-        """Share of the trees' tokens that are trained."""
-        return self.trained_tokens / self.tokens if self.tokens else float("nan")
 
 
 @dataclass
@@ -120,14 +91,14 @@ class Encoder:
         strict: rows in which nothing or everything would be trained stop the work; otherwise they are only counted
         """
         trees: list[Tree] = []
-        tally = _Tally()
+        tally = Tally()
         for chunk in _chunks(records):
             trees += self._chunk(chunk, tally)
             if progress:
                 progress(tally.rows)
         report = tally.report(trees)
         if strict:
-            _refuse_pointless(report)
+            refuse_pointless(report)
         return trees, report
 
     def windows(self, texts: Iterable[str], length: int) -> Iterator[Tree]:
@@ -151,13 +122,13 @@ class Encoder:
         if len(stream) > 1:
             yield _text_tree(stream, f"window {count}")
 
-    def _chunk(self, records: Sequence[Record], tally: _Tally) -> list[Tree]:
+    def _chunk(self, records: Sequence[Record], tally: Tally) -> list[Tree]:
         rows = [_row(record) for record in records if not isinstance(record, Text)]
         for row in rows:
             self._write(row)
         prompts = iter(self._prompt_ids([row.prompt_text for row in rows]))
         contexts = [row.prompt_text.rpartition(BREAK)[2][-CONTEXT:] for row in rows for _ in row.responses]
-        responses = iter(self._ids([text for row in rows for text in row.response_texts], contexts))
+        responses = iter(ids_behind(self.tokenizer, [text for row in rows for text in row.response_texts], contexts))
         texts = iter(self._text_ids([record.text for record in records if isinstance(record, Text)]))
 
         trees = []
@@ -184,7 +155,7 @@ class Encoder:
         except BadModel as error:
             raise BadModel(f"Record {row.key!r}: {error.found}", error.expected, error.do) from error
 
-    def _tree(self, row: _Row, prompt: Ids, responses: list[Ids], tally: _Tally) -> Tree | None:
+    def _tree(self, row: _Row, prompt: Ids, responses: list[Ids], tally: Tally) -> Tree | None:
         if not all(responses):
             tally.untrained.append(row.key)
             return None
@@ -198,10 +169,10 @@ class Encoder:
                 ids.append(self.eos_id)
         tree = self._sized(Tree(_tokens(prompt), tuple(map(_tokens, responses)), row.key), tally)
         if tree:
-            tally.notice(row)
+            _notice(row, tally)
         return tree
 
-    def _sized(self, tree: Tree, tally: _Tally) -> Tree | None:
+    def _sized(self, tree: Tree, tally: Tally) -> Tree | None:
         if self.max_prompt is not None and len(tree.prompt) > self.max_prompt:
             tally.long_prompt.append(tree.key)
             return None
@@ -211,7 +182,7 @@ class Encoder:
         return tree
 
     def _prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
-        prompts = self._ids(texts, [None] * len(texts))
+        prompts = ids_behind(self.tokenizer, texts, [None] * len(texts))
         if self.bos_id is None:
             return prompts
         for ids in prompts:
@@ -222,98 +193,17 @@ class Encoder:
                     OTHER,
                 )
         # A template that writes BOS itself has done it (perhaps after a line break); one that does not gets it here.
-        return [ids if self.bos_id in ids else [self.bos_id, *ids] for ids in prompts]
+        return [ids if self.bos_id in ids[:4] else [self.bos_id, *ids] for ids in prompts]
 
     def _text_ids(self, texts: Sequence[str]) -> list[Ids]:
         """BOS, text, EOS; the tokenizer's EOS, for a text is not a turn."""
         eos_id = self.eos_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         bos = [] if self.bos_id is None else [self.bos_id]
-        encoded = self._ids([broken(text, self._special) for text in texts], [None] * len(texts))
+        encoded = ids_behind(self.tokenizer, [broken(text, self._special) for text in texts], [None] * len(texts))
         for ids in encoded:
             if eos_id in ids:
                 raise _eos_from_text(self.tokenizer, eos_id, "of plain text")
         return [[*bos, *ids, eos_id] for ids in encoded]
-
-    def _ids(self, texts: Sequence[str], contexts: Sequence[str | None]) -> list[Ids]:
-        """Ids of each text as it stands after its context (None: at the start), without the context's ids."""
-        pieces = [  # what follows a BREAK stands in the middle of a text, but must not be joined to what precedes it
-            (row, piece, context if first else BORDERS[0])
-            for row, (text, context) in enumerate(zip(texts, contexts, strict=True))
-            for first, piece in zip([True] + [False] * text.count(BREAK), text.split(BREAK), strict=True)
-            if piece
-        ]
-        borders = list({context: None for _, _, context in pieces if context})
-        border_ids = dict(zip(borders, self._tokenise(borders), strict=True))
-        encoded: list[Ids] = [[] for _ in texts]
-        for (row, piece, context), ids in zip(
-            pieces, self._tokenise([(c or "") + p for _, p, c in pieces]), strict=True
-        ):
-            before = border_ids[context] if context else []
-            encoded[row] += ids[len(before) :] if ids[: len(before)] == before else self._apart(piece)
-        return encoded
-
-    def _apart(self, text: str) -> Ids:
-        """Ids of text in the middle of a text, where what stands before it would melt into its first token.
-
-        Tokenised alone, a SentencePiece vocabulary would put a space before it that nobody wrote, so it stands behind
-        a border and the border is taken off again.
-        """
-        for border in BORDERS:
-            before, ids = self._tokenise([border, border + text])
-            if ids[: len(before)] == before:
-                return ids[len(before) :]
-        return self._tokenise([text])[0]
-
-    def _tokenise(self, texts: list[str]) -> list[Ids]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(
-            texts,
-            add_special_tokens=False,  # BOS and EOS are put where they belong by hand
-            split_special_tokens=False,  # the template's markers are tokens, whatever the folder's settings say
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,  # its warning about long texts is our count of dropped rows
-        )
-        ids: list[Ids] = encoded["input_ids"]
-        return ids
-
-
-BORDERS = ("\n", "|")
-
-
-@dataclass
-class _Tally:
-    """The report while it is being counted."""
-
-    rows: int = 0
-    kept: list[int] = field(default_factory=list)
-    long_prompt: list[str] = field(default_factory=list)
-    long_total: list[str] = field(default_factory=list)
-    untrained: list[str] = field(default_factory=list)
-    untold: list[str] = field(default_factory=list)
-    unfinished: list[str] = field(default_factory=list)
-    spelt: list[str] = field(default_factory=list)
-    shortened: list[str] = field(default_factory=list)
-
-    def notice(self, row: _Row) -> None:
-        if not all(finished for _, finished in row.responses):
-            self.unfinished.append(row.key)
-        if any(BREAK in text for text in (row.prompt_text, *row.response_texts)):
-            self.spelt.append(row.key)
-        if any(_lost(said, text) for (said, _), text in zip(row.responses, row.response_texts, strict=True)):
-            self.shortened.append(row.key)
-
-    def report(self, trees: list[Tree]) -> EncodingReport:
-        named = {name: tuple(value) for name, value in vars(self).items() if name != "rows"}
-        return EncodingReport(
-            rows=self.rows,
-            responses=sum(len(tree.responses) for tree in trees),
-            tokens=sum(tree.size for tree in trees),
-            trained_tokens=sum(tree.size - len(tree.prompt) for tree in trees),
-            longest=max((tree.longest for tree in trees), default=0),
-            **named,
-        )
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
@@ -348,25 +238,21 @@ def _row(record: Record) -> _Row:
     )
 
 
+def _notice(row: _Row, tally: Tally) -> None:
+    """Count what was kept and still deserves a look."""
+    if not all(finished for _, finished in row.responses):
+        tally.unfinished.append(row.key)
+    if any(BREAK in text for text in (row.prompt_text, *row.response_texts)):
+        tally.spelt.append(row.key)
+    if any(_lost(said, text) for (said, _), text in zip(row.responses, row.response_texts, strict=True)):
+        tally.shortened.append(row.key)
+
+
 def _lost(said: str, written: str) -> bool:
     """True if the template dropped words of a response, not only white space."""
     if said.strip() in written:
         return False
     return "".join(said.split()) not in "".join(written.replace(BREAK, "").split())
-
-
-def _refuse_pointless(report: EncodingReport) -> None:
-    for keys, found in (
-        (report.untrained, "have a response without a single token: 0 % would be trained"),
-        (report.untold, "have a prompt without a single token: 100 % would be trained"),
-    ):
-        if keys:
-            some = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-            raise BadRecord(
-                f"{len(keys)} of {report.rows} rows {found} ({some}).",
-                "Expected words on both sides; a template or tokenizer may have taken them away.",
-                "Look at them with:  rather preview FILE --model MODEL",
-            )
 
 
 def _eos_from_text(tokenizer: Any, eos_id: int, key: str) -> BadModel:
