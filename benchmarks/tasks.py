@@ -1,0 +1,90 @@
+"""What is compared. A later stage (generation, PPO, GRPO) is one more entry of `tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+from benchmarks.process import System
+from benchmarks.sizes import Size, needed_flops
+from benchmarks.workload import PACKED_ROW, PROMPT_MEAN, RESPONSE_MEAN, WORKLOADS
+
+
+@dataclass(frozen=True)
+class Task:
+    """ours and each peer are called as entry(turns, task=name, size=name, seed=..., threads=..., **settings)."""
+
+    name: str
+    unit: str
+    flops_per_unit: Callable[[Size], float]  # needed work of an average unit
+    ours: System
+    peer: str  # the package, for its version
+    peers: Callable[[Size], Sequence[System]]  # its candidate settings, the one expected to be best first
+
+
+def _trl(name: str, **settings: Any) -> System:
+    return System(name, "benchmarks.trl_peer:run", {"settings": settings})
+
+
+def sft_peers(size: Size) -> list[System]:
+    """Candidates and why they are there: docs/benchmarks.md."""
+    step = WORKLOADS["sft"].per_step[size.name]
+    rows = round(step * (PROMPT_MEAN + RESPONSE_MEAN) / PACKED_ROW)  # that hold about as much as a step's examples
+    return [
+        _trl("bf16, eager, sorted", weights="bf16", attention="eager"),
+        _trl("bf16, eager, packed", weights="bf16", attention="eager", micro_batch=1, packed_rows=rows),
+        _trl("bf16, eager, sorted, quarter steps", weights="bf16", attention="eager", micro_batch=step // 4),
+        _trl("bf16, sdpa, sorted", weights="bf16", attention="sdpa"),
+        _trl("fp32 masters, eager, sorted", weights="fp32 masters", attention="eager"),
+        _trl("fp32, sdpa, sorted", weights="fp32", attention="sdpa"),
+    ]
+
+
+def ranking_peers(task: str) -> Callable[[Size], list[System]]:
+    def peers(size: Size) -> list[System]:
+        workload = WORKLOADS[task]
+        pairs = workload.per_step[size.name] * comb(workload.responses, 2)  # of one step: 12 to 144
+        small = min(12, pairs // 2)
+        return [
+            _trl("bf16, eager, sorted, small", weights="bf16", attention="eager", micro_batch=small),
+            _trl("bf16, eager, sorted, larger", weights="bf16", attention="eager", micro_batch=min(36, pairs)),
+            _trl("bf16, sdpa, sorted, small", weights="bf16", attention="sdpa", micro_batch=small),
+            _trl("fp32 masters, eager, sorted, small", weights="fp32 masters", attention="eager", micro_batch=small),
+            _trl("fp32, sdpa, sorted, small", weights="fp32", attention="sdpa", micro_batch=small),
+        ]
+
+    return peers
+
+
+def dpo_peers(size: Size) -> list[System]:
+    step = WORKLOADS["dpo"].per_step[size.name]
+    return [
+        _trl("bf16, eager, sorted", weights="bf16", attention="eager"),
+        _trl("bf16, eager, sorted, quarter steps", weights="bf16", attention="eager", micro_batch=step // 4),
+        _trl("bf16, sdpa, sorted", weights="bf16", attention="sdpa"),
+        _trl("fp32 masters, eager, sorted", weights="fp32 masters", attention="eager"),
+        _trl("fp32, sdpa, sorted", weights="fp32", attention="sdpa"),
+    ]
+
+
+def _of_workload(name: str, unit: str, peers: Callable[[Size], Sequence[System]]) -> Task:
+    workload = WORKLOADS[name]
+
+    def flops_per_unit(size: Size) -> float:
+        trees = workload.trees(size, seed=0)
+        return needed_flops(name, size, trees) / workload.units(trees)
+
+    return Task(name, unit, flops_per_unit, System("ours", "benchmarks.ours:run"), "trl", peers)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        _of_workload("sft", "tokens/s", sft_peers),
+        _of_workload("rank4", "rankings/s", ranking_peers("rank4")),
+        _of_workload("rank9", "rankings/s", ranking_peers("rank9")),
+        _of_workload("dpo", "pairs/s", dpo_peers),
+    )
+}
