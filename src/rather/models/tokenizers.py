@@ -1,0 +1,245 @@
+"""A tokenizer with an EOS that ends answers and a pad that is nobody else. What had to be decided is said in notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from rather.errors import BadModel, nearest
+
+PAD = "<|pad|>"
+# Names under which a vocabulary keeps a token for padding without having declared it.
+RESERVED = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>", "<|pad_token|>")
+
+# Turns without any token of their own, for base models: whatever vocabulary there is has these words. A line break ends
+# each label, so that an answer begins with a word and not with a space that belongs to it.
+PLAIN = """\
+{%- for message in messages -%}
+{{- '\\n\\n' if not loop.first -}}
+{{- {'user': 'Human', 'assistant': 'Assistant', 'system': 'System'}.get(message['role'], message['role']) + ':\\n' -}}
+{{- message['content'] -}}
+{{- eos_token if message['role'] == 'assistant' -}}
+{%- endfor -%}
+{{- '\\n\\nAssistant:\\n' if add_generation_prompt -}}
+"""
+NAMED_TEMPLATES = {"plain": PLAIN}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer that is ready to be used, and what it took.
+
+    stops: ids at which a sampler stops: EOS, and whatever else the model's generation config ends a text with
+    new_pad: True if the pad is ours, so that no model was ever trained to see it or to avoid it
+    notes: one sentence for each decision
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    stops: tuple[int, ...]
+    new_pad: bool
+    notes: tuple[str, ...]
+
+
+def load_tokenizer(
+    folder: Path, *, eos_token: str | None = None, template: str | None = None, trust_remote_code: bool = False
+) -> Vocabulary:
+    """Read a tokenizer and make it ready; nothing is written.
+
+    eos_token: a token of the vocabulary to end answers with, where the folder names none or another
+    template: 'plain' (Human and Assistant), 'none' (prompts as they are); None keeps the folder's own, if it has one
+    """
+    try:
+        with quiet():
+            tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+            generation = _generation_config(folder)
+    except Exception as error:  # a tokenizer's files are foreign: whatever reading them raises is said about them
+        raise BadModel(
+            f"{folder}: the tokenizer cannot be read: {last_line(error)}",
+            "Expected tokenizer.json and tokenizer_config.json (or the vocabulary files of an older tokenizer).",
+            "Copy them from where the model came from",
+        ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or len(tokenizer) == 0:
+        raise BadModel(
+            f"{folder} has no tokenizer files.",
+            "Expected tokenizer.json and tokenizer_config.json (or the vocabulary files of an older tokenizer).",
+            "Copy them from where the model came from",
+        )
+    try:
+        return prepare(tokenizer, generation, eos_token=eos_token, template=template)
+    except BadModel as error:
+        raise BadModel(f"{folder}: {error.found}", error.expected, error.do) from None
+
+
+def prepare(
+    tokenizer: PreTrainedTokenizerBase,
+    generation: GenerationConfig | None = None,
+    *,
+    eos_token: str | None = None,
+    template: str | None = None,
+) -> Vocabulary:
+    """Settle EOS, stops, pad and template of a tokenizer, in place."""
+    notes: list[str] = []
+    _settle_eos(tokenizer, eos_token, notes)
+    stops = _stops(tokenizer, generation, notes)
+    new_pad = _settle_pad(tokenizer, stops, notes)
+    _settle_template(tokenizer, template, notes)
+    return Vocabulary(tokenizer, stops, new_pad, tuple(notes))
+
+
+def fit(model: PreTrainedModel, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Give the model the vocabulary's special ids, and a row for its pad if it has none. Returns notes.
+
+    A new row is the mean of the others. What stands in it as an input never matters, because pads are masked; as an
+    output it matters a little: the mean of the logits is what the pad gets, and by Jensen's inequality its
+    probability is then at most 1/(V+1), whatever the hidden state. (A row of zeros is not safe: all logits of GPT-2
+    are far below zero, so a zero would be the most likely token.) `generate` is told never to sample it.
+    """
+    tokenizer = vocabulary.tokenizer
+    table: Any = model.get_input_embeddings()
+    rows = len(table.weight)
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows + vocabulary.new_pad:
+        raise BadModel(
+            f"The tokenizer has ids up to {highest}, and the model has embeddings for {rows} tokens.",
+            "Expected the tokenizer that the model was trained with.",
+            "Copy tokenizer.json from where the model came from",
+        )
+    notes = []
+    if highest >= rows:
+        _add_row(model)
+        notes.append(f"The vocabulary grows from {rows} to {rows + 1} tokens: the pad needs a row.")
+    elif vocabulary.new_pad:
+        notes.append(f"The pad uses row {tokenizer.pad_token_id} of the embeddings; their number stays {rows}.")
+    for config in (model.config, model.config.get_text_config(), model.generation_config):
+        if config is not None:
+            config.pad_token_id = tokenizer.pad_token_id
+            config.eos_token_id = list(vocabulary.stops) if len(vocabulary.stops) > 1 else vocabulary.stops[0]
+    generation = model.generation_config
+    if generation is not None and vocabulary.new_pad:
+        suppressed = set(generation.suppress_tokens or ()) | {tokenizer.pad_token_id}
+        generation.suppress_tokens = sorted(suppressed)
+    return tuple(notes)
+
+
+def _add_row(model: Any) -> None:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():  # what resizing draws for the new row is overwritten
+        model.resize_token_embeddings(model.get_input_embeddings().weight.shape[0] + 1, mean_resizing=False)
+        inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+        tables = [inputs.weight, getattr(outputs, "weight", None), getattr(outputs, "bias", None)]
+        for table in {id(table): table for table in tables if table is not None}.values():  # tied ones once
+            table[-1] = table[:-1].mean(0)
+
+
+def _settle_eos(tokenizer: PreTrainedTokenizerBase, wanted: str | None, notes: list[str]) -> None:
+    known = tokenizer.get_vocab()
+    if wanted is not None:
+        if wanted not in known:
+            raise BadModel(
+                f"The tokenizer has no token {wanted!r} to end answers with.{nearest(wanted, known)}",
+                f"Expected one of its tokens, for example {_markers(tokenizer)}.",
+            )
+        if tokenizer.eos_token != wanted:
+            before = f", not with {tokenizer.eos_token!r}" if tokenizer.eos_token else ""
+            notes.append(f"Answers end with {wanted!r}, as asked for{before}.")
+            tokenizer.eos_token = wanted
+    elif tokenizer.eos_token is None:
+        raise BadModel(
+            "The tokenizer has no EOS token, so nothing can mark the end of an answer.",
+            f"Name one of its tokens, for example {_markers(tokenizer)}.",
+            f"eos_token={_markers(tokenizer).split(', ')[0]}",
+        )
+    elif tokenizer.eos_token not in known:
+        raise BadModel(
+            f"The tokenizer's EOS {tokenizer.eos_token!r} is not in its vocabulary.",
+            f"Name one of its tokens, for example {_markers(tokenizer)}.",
+        )
+
+
+def _markers(tokenizer: PreTrainedTokenizerBase) -> str:
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values()] or list(tokenizer.get_vocab())
+    return ", ".join(repr(token) for token in special[:5])
+
+
+def _stops(tokenizer: Any, generation: GenerationConfig | None, notes: list[str]) -> tuple[int, ...]:
+    named = None if generation is None else generation.eos_token_id
+    others = [named] if isinstance(named, int) else list(named or ())
+    outside = [i for i in others if not 0 <= i < len(tokenizer)]
+    if outside:
+        notes.append(f"generation_config.json stops at {outside}, which the tokenizer does not have: left out.")
+    stops = list(dict.fromkeys([tokenizer.eos_token_id, *(i for i in others if i not in outside)]))
+    if len(stops) > 1:
+        tokens = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(stops[1:])))
+        notes.append(f"Sampling also stops at {tokens}, as generation_config.json says.")
+    return tuple(stops)
+
+
+def _settle_pad(tokenizer: Any, stops: tuple[int, ...], notes: list[str]) -> bool:
+    """True if the pad is a new one. A pad that means something else as well is not a pad."""
+    taken = dict.fromkeys(stops, "a stop token")
+    taken |= {tokenizer.unk_token_id: "the unknown token", tokenizer.bos_token_id: "BOS", tokenizer.eos_token_id: "EOS"}
+    known = tokenizer.get_vocab()
+    pad, pad_id = tokenizer.pad_token, tokenizer.pad_token_id
+    if pad_id is not None and known.get(pad) == pad_id and pad_id not in taken:
+        return False
+    why = f"The tokenizer's pad {pad!r} is also {taken[pad_id]}" if pad_id in taken and pad else "There is no pad token"
+    reserved = next((name for name in RESERVED if name in known and known[name] not in taken), None)
+    tokenizer.add_special_tokens({"pad_token": reserved or PAD})
+    source = "from its vocabulary" if reserved else "which is new"
+    notes.append(f"{why}: padding is {tokenizer.pad_token!r} ({tokenizer.pad_token_id}), {source}.")
+    return True
+
+
+def _settle_template(tokenizer: Any, wanted: str | None, notes: list[str]) -> None:
+    if wanted is None:
+        if not tokenizer.chat_template:
+            notes.append("There is no chat template: prompts are written as they are.")
+    elif wanted == "none":
+        tokenizer.chat_template = None
+    elif wanted in NAMED_TEMPLATES:
+        if tokenizer.chat_template and tokenizer.chat_template != NAMED_TEMPLATES[wanted]:
+            notes.append(f"The model's own chat template is replaced by {wanted!r}.")
+        tokenizer.chat_template = NAMED_TEMPLATES[wanted]
+    else:
+        names = ["none", *NAMED_TEMPLATES]
+        raise BadModel(
+            f"There is no template {wanted!r}.{nearest(wanted, names)}",
+            f"Known: {', '.join(names)}; without a name the model's own is used.",
+        )
+
+
+def _generation_config(folder: Path) -> GenerationConfig | None:
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder)
+    if (folder / "config.json").is_file():  # where older models keep their stop ids
+        config, _ = PretrainedConfig.get_config_dict(folder)
+        return GenerationConfig(eos_token_id=config.get("eos_token_id"))
+    return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars and tables of transformers: what is wrong we say ourselves."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def last_line(error: BaseException) -> str:
+    """What an exception of another library says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
