@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rather.errors import BadRecord
-from rather.records.lines import Problems, raise_it
+from rather.records.lines import Problems, raise_it, without_place
 from rather.records.shapes import KNOWN
 from rather.records.survey import Survey, as_json, lengths, shared_between, survey
 from rather.records.words import listed, visible
@@ -77,7 +77,7 @@ def check(files: tuple[str, ...], shape: str | None, turns: Turns, limit: int, a
 @click.option("--to", required=True, help=f"The shape to write: {', '.join(KNOWN)}.")
 @click.option("--shape", help=SHAPE_HELP)
 @click.option("--turns", type=click.Choice(["last", "each"]), default="last", help="As in `rather data check`.")
-@click.option("--skip", is_flag=True, help="Leave out rows that cannot be read, and count them.")
+@click.option("--skip", is_flag=True, help="Leave out what cannot be read or written, and count it.")
 @click.option("--json", "as_object", is_flag=True, help="One JSON object on standard output.")
 def convert_command(
     source: str, path: str, to: str, shape: str | None, turns: Turns, skip: bool, as_object: bool
@@ -90,14 +90,17 @@ def convert_command(
         )
     if as_object:
         said = {"source": source, "read_as": done.words, "path": path, "shape": to}
-        click.echo(json.dumps(said | {"rows": done.rows, "ties_left_out": done.ties, "skipped": problems.count}))
+        counts = {"rows": done.rows, "skipped": problems.count, "left_out": done.left_out}
+        click.echo(json.dumps(said | counts | {"kept_as_pairs": done.kept_as_pairs}))
         return
     click.echo(f"{visible(source)}: read as {done.words}")
     click.echo(f"{visible(path)}: {done.rows:,} rows written as {to}")
-    if done.ties:
-        click.echo(f"{done.ties:,} ties left out: {to} cannot say that neither is better (pairs and rankings can)")
+    for why, count in done.left_out.items():
+        click.echo(f"{count:,} pairs left out, where {why}: {to} cannot say so (pairs and rankings can)")
+    for why, count in done.kept_as_pairs.items():
+        click.echo(f"{count:,} groups kept as rankings of two: {why}")
     if problems.count:
-        click.echo(f"{problems.count:,} rows left out that cannot be read, the first:")
+        click.echo(f"{problems.count:,} rows left out that cannot be read or written, the first:")
         for problem in problems.first:
             click.echo(f"  {_line(problem)}")
 
@@ -113,9 +116,9 @@ def _progress(file: str) -> Iterator[Callable[[float], None]]:
 
 
 def _line(problem: BadRecord) -> str:
-    # The file stands above the list already.
-    found = problem.found.removeprefix(f"{problem.file}:{problem.line}: ")
-    return f"line {problem.line}: {found} {problem.expected}".rstrip()
+    place = f"line {problem.line}:" if problem.line is not None else ""
+    said = place, without_place(problem), problem.expected, problem.do
+    return " ".join(part for part in said if part)
 
 
 def _print(console: Console, seen: Survey) -> None:

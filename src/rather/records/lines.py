@@ -19,6 +19,8 @@ from rather.records.words import listed, quote, visible
 
 LONGEST_LINE = 32 * 2**20  # bytes; the longest row of public data we know has one, a book. Bounds memory on a bad file.
 
+SPLIT_ARRAY = "If the file is one JSON array, split it:  jq -c '.[]' FILE > FILE.jsonl"
+
 # What people hand in by mistake, told by its first bytes.
 NOT_JSONL = {
     b"PAR1": "a Parquet file. Name it *.parquet",
@@ -55,7 +57,6 @@ class Row:
         return self.fields.get(name) is not None
 
     def bad(self, found: str, expected: str = "", do: str = "") -> BadRecord:
-        do = do or f"See every problem of the file:  rather data check {shlex.quote(self.file)}"
         return BadRecord(found, expected, do, file=visible(self.file), line=self.line)
 
 
@@ -63,7 +64,16 @@ Problem = Callable[[BadRecord], None]  # called with a row that cannot be read; 
 
 
 def raise_it(problem: BadRecord) -> None:
-    raise problem
+    """The first row that cannot be read ends the reading, and says how to see the others."""
+    if problem.do:
+        raise problem
+    do = f"See every problem of the file:  rather data check {shlex.quote(problem.file)}"
+    raise BadRecord(without_place(problem), problem.expected, do, file=problem.file, line=problem.line) from None
+
+
+def without_place(problem: BadRecord) -> str:
+    """What was found, for those who say file and line themselves."""
+    return problem.found.removeprefix(f"{problem.file}:{problem.line}: ")
 
 
 class Problems:
@@ -85,8 +95,8 @@ def json_rows(
     """The objects of a .jsonl or .jsonl.gz file, one row in memory at a time. A UTF-8 BOM, CRLF and blank lines are
     read over. A row that is no object goes to `on_problem`; a file that cannot be read further raises BadFile."""
     name, line = visible(str(path)), 0
-    size = max(path.stat().st_size, 1) if path.exists() else 1
     with _opened(path) as raw:
+        size = raw.seekable() and os.fstat(raw.fileno()).st_size  # a pipe has no size to be a share of
         stream = _unpacked(raw, path)
         while True:
             try:
@@ -106,9 +116,9 @@ def json_rows(
                 raise BadFile(
                     f"{name}:{line}: the line is longer than {LONGEST_LINE // 2**20} MB.",
                     "Expected one record per line.",
-                    "If the file is one big JSON array, split it:  jq -c '.[]' FILE > FILE.jsonl",
+                    SPLIT_ARRAY,
                 )
-            if on_progress and line % 500 == 0:
+            if on_progress and size and line % 500 == 0:
                 on_progress(raw.tell() / size)
             if line == 1:
                 data = data.removeprefix(b"\xef\xbb\xbf")
@@ -123,18 +133,17 @@ def json_rows(
             yield row
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> io.BufferedReader:
     name = visible(str(path))
     try:
         return open(path, "rb")
     except FileNotFoundError:
-        raise BadFile(f"There is no file {name}.", do=_siblings(path)) from None
+        raise BadFile(f"There is no file {name}.", do=_files_of(path.parent)) from None
     except IsADirectoryError:
-        inside = sorted(p.name for p in path.iterdir())
         raise BadFile(
             f"{name} is a folder.",
             "Expected a .jsonl or .jsonl.gz file, or a folder of .parquet files.",
-            f"It holds: {listed(inside, 5) or 'nothing'}.",
+            _files_of(path),
         ) from None
     except PermissionError:
         raise BadFile(f"{name} may not be read by this user.", do=f"ls -l {shlex.quote(str(path))}") from None
@@ -142,18 +151,17 @@ def _opened(path: Path) -> IO[bytes]:
         raise BadFile(f"{name} cannot be opened: {visible(str(error))}.") from None
 
 
-def _siblings(path: Path) -> str:
+def _files_of(folder: Path) -> str:
     try:
-        near = sorted(p.name for p in path.parent.iterdir() if ".jsonl" in p.name or p.suffix == ".parquet")
+        names = sorted(entry.name for entry in folder.iterdir())
     except OSError:
-        return f"There is no folder {visible(str(path.parent))} either."
-    return f"Its folder has: {listed(near, 5)}." if near else ""
+        return f"There is no folder {visible(str(folder))} that can be read."
+    return f"The folder {visible(str(folder))} has: {listed(names, 5) or 'nothing'}."
 
 
-def _unpacked(raw: IO[bytes], path: Path) -> IO[bytes]:
+def _unpacked(raw: io.BufferedReader, path: Path) -> IO[bytes]:
     """The bytes of the lines; what the content is decides, the name has to agree where it says .gz."""
-    head, name = raw.read(32), visible(str(path))
-    raw.seek(0)
+    head, name = raw.peek(32)[:32], visible(str(path))
     if not head:
         raise BadFile(f"{name} is empty.", "Expected one JSON object per line.")
     if head.startswith(b"\x1f\x8b"):
@@ -194,40 +202,27 @@ def _object(data: bytes, row: Row) -> dict[str, Any]:
         said = str(error)
         raise row.bad("a number of thousands of digits." if "digits" in said else said) from None
     if not isinstance(value, dict):
-        raise row.bad(
-            f"the line is {quote(value)}.", "Expected one JSON object per line, as in {...}.", _split_hint(value)
-        )
+        do = SPLIT_ARRAY if isinstance(value, list) else ""
+        raise row.bad(f"the line is {quote(value)}.", "Expected one JSON object per line, as in {...}.", do)
     return value
 
 
-def _split_hint(value: Any) -> str:
-    return "If the file is one JSON array, split it:  jq -c '.[]' FILE > FILE.jsonl" if isinstance(value, list) else ""
-
-
 def _not_json(text: str, error: json.JSONDecodeError) -> tuple[str, str, str]:
-    stripped, where = text.strip(), f"the line is not JSON: {error.msg.lower()} at column {error.colno}"
-    near = f"{where}, near {quote(text[max(error.pos - 12, 0) : error.pos + 12])}."
-    if stripped in ("[", "{") or stripped.startswith("[{"):
-        return (
-            near,
-            "Expected one whole JSON object per line; this looks like a JSON array or a pretty-printed file.",
-            ("Split it:  jq -c '.[]' FILE > FILE.jsonl     (one object only:  jq -c . FILE > FILE.jsonl)"),
-        )
-    if stripped.endswith("},"):
-        return (
-            near,
-            "Expected one JSON object per line, with no comma after it.",
-            "Take the commas off:  sed 's/},$/}/'",
-        )
-    if stripped.startswith("{'"):
-        return near, "Expected double quotes; this is how Python prints a dict.", "Write it with json.dumps."
-    if error.pos >= len(text.rstrip()):
-        return (
-            near,
-            "The line breaks off: the file was cut short, or a text has a line break that is not written \\n.",
-            "",
-        )
-    return near, "Expected one JSON object per line, as in {...}.", ""
+    """(found, expected, do) for the usual ways of not being JSON Lines."""
+    line, what = text.strip(), error.msg.lower().removesuffix(" at")
+    around = quote(text[max(error.pos - 12, 0) : error.pos + 12])
+    expected, do = "Expected one JSON object per line, as in {...}.", ""
+    if line in ("[", "{") or line.startswith("[{"):
+        expected = "Expected one whole JSON object per line; this looks like a JSON array or a pretty-printed file."
+        do = "Split it:  jq -c '.[]' FILE > FILE.jsonl     (one object only:  jq -c . FILE > FILE.jsonl)"
+    elif line.endswith("},"):
+        expected = "Expected one JSON object per line, with no comma after it."
+        do = "Take the commas off:  sed 's/},$/}/' FILE > FILE.jsonl"
+    elif line.startswith("{'"):
+        expected, do = "Expected double quotes; this is how Python prints a dict.", "Write it with json.dumps."
+    elif error.pos >= len(text.rstrip()) or "nterminated" in error.msg:
+        expected = "The line breaks off: the file was cut short, or a text has a line break that is not written \\n."
+    return f"the line is not JSON: {what} at column {error.colno}, near {around}.", expected, do
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -249,6 +244,8 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     A name that ends in .gz is packed, without time and name inside, so that equal rows give equal bytes.
     """
     count = 0
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise BadFile(f"{visible(str(path))} cannot be written.", "Expected a name that ends in .jsonl or .jsonl.gz.")
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:

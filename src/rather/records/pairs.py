@@ -127,10 +127,17 @@ def as_rankings(comparisons: Iterable[Comparison]) -> Iterator[Ranking]:
     """Every comparison as part of a ranking: consistent groups whole, the rest as rankings of two."""
     gathered = gather(comparisons)
     yield from gathered.rankings
-    for pair in gathered.comparisons:
-        ranks = {"a": (1, 2), "b": (2, 1), "tie": (1, 1)}[pair.preferred]
-        shown = {"ab": (0, 1), "ba": (1, 0), None: None}[pair.displayed]
-        yield Ranking(
-            id=pair.id, prompt=pair.prompt, responses=(pair.a, pair.b), ranks=ranks, displayed=shown,
-            group=pair.group_id, **_about(pair),
-        )  # fmt: skip
+    yield from map(ranking_of_two, gathered.comparisons)
+
+
+def ranking_of_two(pair: Comparison) -> Ranking:
+    """The comparison as a ranking; `group` still tells which pairs belong together."""
+    return Ranking(
+        id=pair.id,
+        prompt=pair.prompt,
+        responses=(pair.a, pair.b),
+        ranks={"a": (1, 2), "b": (2, 1), "tie": (1, 1)}[pair.preferred],
+        displayed={"ab": (0, 1), "ba": (1, 0), None: None}[pair.displayed],
+        group=pair.group_id,
+        **_about(pair),
+    )

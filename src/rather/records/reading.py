@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -155,16 +156,17 @@ def _rows(source: str, on_problem: Problem, on_progress: Callable[[float], None]
     if path.suffix == ".parquet" or _holds_parquet(path):
         return parquet_rows(path, None, on_progress)
     folder, _, split = source.rpartition("@")
-    if folder and not path.exists() and _holds_parquet(Path(folder)):
+    if folder and not os.path.exists(path) and _holds_parquet(Path(folder)):
         return parquet_rows(Path(folder), split, on_progress)
     suffixes = {".jsonl", ".json", ".gz", ".txt", ".csv"}
-    if HUB_ID.fullmatch(source) and not path.exists() and not suffixes & set(path.suffixes):
+    if HUB_ID.fullmatch(source) and not os.path.exists(path) and not suffixes & set(path.suffixes):
         return hub_rows(source)
     return json_rows(path, on_problem, on_progress)
 
 
 def _holds_parquet(path: Path) -> bool:
-    return path.is_dir() and next(path.rglob("*.parquet"), None) is not None
+    # os.path: pathlib raises for a name that is too long, where this says no.
+    return os.path.isdir(path) and next(path.rglob("*.parquet"), None) is not None
 
 
 def _shape(source: str, first: list[Row]) -> Shape:

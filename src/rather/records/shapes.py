@@ -149,9 +149,13 @@ def _shape_of_many(fields: Mapping[str, Any], has: set[str]) -> Shape:
     if not isinstance(many, list | tuple):
         raise Unclear(f"{name} is {quote(many)}, expected a list of responses.", "Only the prompts:  --shape prompt")
     inside = {key for one in many if isinstance(one, Mapping) for key, value in one.items() if value is not None}
-    if has & {"ranks", "scores"} or inside & {"rank", "score"}:
+    if has & {"ranks", "scores"} or "rank" in inside:
         return FIXED["rankings"]
-    if has & {"pairs", "label", "labels"}:
+    if "pairs" in has or (has & {"label", "labels"} and len(many) == 2):
+        return FIXED["pairs"]  # before the scores: what people said of the two outranks what a model said of each
+    if "score" in inside:
+        return FIXED["rankings"]
+    if has & {"label", "labels"}:
         return FIXED["pairs"]
     near = nearest("score", inside - {"text"}) or nearest("ranks", has) or nearest("pairs", has)
     raise Unclear(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rather.errors import RatherError
-from rather.records.lines import Problems
+from rather.records.lines import Problems, without_place
 from rather.records.reading import PLURAL, read
 from rather.records.types import Comparison, Demonstration, PromptText, Ranking, Rating, Record, Text
 
@@ -196,7 +196,7 @@ def as_json(seen: Survey) -> dict[str, Any]:
         "left_out": dict(seen.left_out),
         "problems": seen.problems.count,
         "first_problems": [
-            {"line": problem.line, "found": problem.found, "expected": problem.expected}
+            {"line": problem.line, "found": without_place(problem), "expected": problem.expected, "do": problem.do}
             for problem in seen.problems.first
         ],
         "error": None if seen.error is None else str(seen.error),

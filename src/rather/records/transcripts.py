@@ -36,11 +36,12 @@ def turns_of(transcript: str) -> tuple[Message, ...]:
 
 
 def transcript_of(turns: Sequence[Message]) -> str:
-    """The other way round. What would not come back the same is refused: a text with a marker in it, a system turn."""
+    """The other way round; space around a turn is lost. What would read as other turns is refused, and a system turn."""
     odd = [turn.role for turn in turns if turn.role not in SPEAKER]
     if odd:
         raise ValueError(f"a transcript has Human: and Assistant: turns only, not {odd[0]}")
-    transcript = "".join(f"\n\n{SPEAKER[turn.role]}: {turn.content}" for turn in turns)
-    if turns_of(transcript) != tuple(turns):
-        raise ValueError("a turn would read differently: it holds Human: or Assistant:, or begins or ends with space")
+    said = [(turn.role, turn.content.strip()) for turn in turns]
+    transcript = "".join(f"\n\n{SPEAKER[role]}: {content}" for role, content in said)
+    if [(turn.role, turn.content) for turn in turns_of(transcript)] != said:
+        raise ValueError("a turn would read differently: a paragraph in it begins with Human: or Assistant:")
     return transcript

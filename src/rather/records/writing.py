@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rather.errors import BadFile, BadRecord, BadSetting
 from rather.records.fields import ABOUT
 from rather.records.lines import Problem, raise_it, write_lines
+from rather.records.pairs import gather, ranking_of_two
 from rather.records.reading import PLURAL, as_kind, can_be, read
 from rather.records.shapes import shape_named
 from rather.records.transcripts import transcript_of
@@ -36,12 +39,17 @@ def write(path: str | Path, records: Iterable[Record], shape: str | None = None)
 
 @dataclass
 class Converted:
-    """What a conversion did. words: how the source was read.     ties: comparisons left out, as pairs of chosen and
-    rejected cannot say that neither was better."""
+    """What a conversion did.
 
-    rows: int
+    words: how the source was read     rows: how many were written
+    left_out: comparisons that chosen and rejected cannot say, by reason
+    kept_as_pairs: groups of pairs that are no single ranking and were written as rankings of two, by reason
+    """
+
     words: str
-    ties: int = 0
+    rows: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    kept_as_pairs: Counter[str] = field(default_factory=Counter)
 
 
 def convert(
@@ -54,9 +62,13 @@ def convert(
     on_problem: Problem = raise_it,
     on_progress: Callable[[float], None] | None = None,
 ) -> Converted:
-    """Read the records of `source` and write them to `path` in the shape `to`."""
+    """Read the records of `source` and write them to `path` in the shape `to`.
+
+    on_problem: called with each row that cannot be read and each record that the shape cannot hold, which are then
+        left out; without it the first one is raised.
+    """
     wanted = shape_named(to)
-    if Path(path).exists():
+    if os.path.exists(path):
         raise BadFile(f"{visible(str(path))} is there already.", do="Choose another name, or remove it first.")
     reader = read(source, shape=shape, turns=turns, on_problem=on_problem, on_progress=on_progress)
     if not can_be(reader.kind, wanted.kind):
@@ -64,17 +76,39 @@ def convert(
             f"{visible(str(source))} holds {PLURAL[reader.kind.__name__]} (read as {reader.shape.words}).",
             f"They cannot be written as {wanted.words}, which are {PLURAL[wanted.kind.__name__]}.",
         )
-    done = Converted(0, reader.shape.words)
+    done = Converted(reader.shape.words)
 
-    def kept() -> Iterator[Record]:
-        for record in as_kind(reader, wanted.kind):
-            if isinstance(record, Comparison) and record.preferred == "tie" and to not in ("pairs", "comparison"):
-                done.ties += 1  # chosen and rejected cannot say that neither was better
-            else:
-                yield record
+    def records() -> Iterator[Record]:
+        if (reader.kind, wanted.kind) == (Comparison, Ranking):
+            gathered = gather(cast("Iterator[Comparison]", reader))
+            done.kept_as_pairs.update(gathered.reasons.values())
+            yield from gathered.rankings
+            yield from map(ranking_of_two, gathered.comparisons)
+        else:
+            yield from as_kind(reader, wanted.kind)
 
-    done.rows = write(path, kept(), to)
+    def rows() -> Iterator[dict[str, Any]]:
+        for record in records():
+            why = _unsayable(record, to)
+            if why:
+                done.left_out[why] += 1
+                continue
+            try:
+                yield row_of(record, to, wanted.kind)
+            except BadRecord as problem:
+                on_problem(problem)
+
+    done.rows = write_lines(Path(path), rows())
     return done
+
+
+def _unsayable(record: Record, shape: str) -> str:
+    """Why a comparison has no chosen and no rejected side, for the shapes that are made of these."""
+    if not isinstance(record, Comparison) or shape in ("pairs", "comparison"):
+        return ""
+    if record.preferred == "tie":
+        return "neither was better"
+    return "both have the same text" if record.a.text == record.b.text else ""
 
 
 def row_of(record: Record, shape: str, kind: type[Record]) -> dict[str, Any]:
@@ -149,8 +183,8 @@ def _shown(record: Comparison) -> dict[str, str]:
 
 
 def _chosen(record: Comparison, shape: str) -> dict[str, Any]:
-    if record.preferred == "tie":
-        raise ValueError("a tie has no chosen response")
+    if why := _unsayable(record, shape):
+        raise ValueError(f"{why}, so none is chosen")
     sides, shown = (record.a, record.b), _shown(record)
     if record.preferred == "b":
         sides = (record.b, record.a)
