@@ -142,6 +142,11 @@ def test_several_annotators_are_several_labelers(tmp_path: Path):
     assert records[0].a == Response(text="x", model="m")
 
 
+def test_a_conversation_to_be_answered_is_a_prompt_when_that_is_said(tmp_path: Path):
+    assert one(tmp_path, {"messages": [USER]}, shape="prompt") == [Prompt(id="rows:1", prompt=HI)]
+    assert one(tmp_path, {"question": "q", "response": "r"}, shape="prompt") == [Prompt(id="rows:1", prompt="q")]
+
+
 def test_transcripts_have_quirks():
     stump = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman\n\nHuman: And?\n\nAssistant: Bye.\n\nHuman"
     assert [turn.content for turn in turns_of(stump)] == ["Hi", "Hello.", "And?", "Bye."]

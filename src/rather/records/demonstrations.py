@@ -13,6 +13,7 @@ from rather.records.fields import (
     prompt_of,
     required,
     text_of,
+    the_prompt_field,
 )
 from rather.records.lines import Row
 from rather.records.types import Demonstration, Prompt, Text
@@ -20,6 +21,8 @@ from rather.records.words import quote
 
 
 def prompt_row(row: Row, prompt: str) -> Iterator[Prompt]:
+    if prompt == "prompt" and not row.has("prompt"):
+        prompt = the_prompt_field(row)  # asked for with --shape prompt, whatever its field is called here
     yield make(Prompt, row, id=id_of(row), prompt=prompt_of(row, prompt), **about(row, Prompt))
 
 

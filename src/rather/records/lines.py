@@ -259,6 +259,8 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
             for row in rows:
                 out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
                 count += 1
+            if not count:
+                raise BadFile(f"There is nothing to write to {visible(str(path))}.", "Expected at least one record.")
             if packed:
                 packed.close()
             raw.flush()

@@ -36,7 +36,8 @@ def turns_of(transcript: str) -> tuple[Message, ...]:
 
 
 def transcript_of(turns: Sequence[Message]) -> str:
-    """The other way round; space around a turn is lost. What would read as other turns is refused, and a system turn."""
+    """The other way round; space around a turn is lost. What would read as other turns is refused, and so is a system
+    turn."""
     odd = [turn.role for turn in turns if turn.role not in SPEAKER]
     if odd:
         raise ValueError(f"a transcript has Human: and Assistant: turns only, not {odd[0]}")

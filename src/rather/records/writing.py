@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -29,12 +28,14 @@ def write(path: str | Path, records: Iterable[Record], shape: str | None = None)
 
     All are of one kind. Without a shape it is our own of that kind, which loses nothing.
     """
-    records = iter(records)
-    first = next(records, None)
-    if first is None:
-        raise BadFile(f"There is nothing to write to {visible(str(path))}.", "Expected at least one record.")
-    name = shape or OWN[type(first)]
-    return write_lines(Path(path), (row_of(r, name, type(first)) for r in itertools.chain([first], records)))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        kind: type[Record] | None = None
+        for record in records:
+            kind = kind or type(record)
+            yield row_of(record, shape or OWN[kind], kind)
+
+    return write_lines(Path(path), rows())
 
 
 @dataclass
