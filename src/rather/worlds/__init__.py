@@ -1,0 +1,25 @@
+"""Worlds in which the truth is known: their web, prompts, demonstrations, and a gold utility. Starts without torch."""
+
+from rather.worlds.types import (
+    SAFETY,
+    SHARES,
+    Document,
+    Features,
+    Source,
+    Spec,
+    Split,
+    World,
+    WorldPrompt,
+)
+
+__all__ = [
+    "SAFETY",
+    "SHARES",
+    "Document",
+    "Features",
+    "Source",
+    "Spec",
+    "Split",
+    "World",
+    "WorldPrompt",
+]
