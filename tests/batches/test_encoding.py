@@ -173,6 +173,11 @@ def test_exactly_one_bos_opens_and_exactly_one_eos_ends(style):
         assert (tree.responses[0] == encoder.eos_id).nonzero()[0].tolist() == [len(tree.responses[0]) - 1]
 
 
+def test_a_bos_that_the_template_writes_after_a_line_break_is_not_doubled():
+    tree = tree_of(Encoder(BOS, "\n\n" + MISTRAL), demonstration())
+    assert specials(BOS, tree.prompt) == ["<s>", "[INST]", "[/INST]"]
+
+
 @pytest.mark.parametrize(
     ("template", "eos"), [(CHATML, "<|im_end|>"), (LLAMA_3, "<|eot_id|>"), (PHI_3, "<|end|>"), (ZEPHYR, "</s>")]
 )
@@ -231,7 +236,8 @@ def test_a_conversation_without_a_template_is_refused_but_a_single_question_is_t
 
 
 def specials(tokenizer, ids: Sequence[int]) -> list[str]:
-    return [token for token in tokenizer.convert_ids_to_tokens(ids) if token in tokenizer.all_special_tokens]
+    added = tokenizer.added_tokens_decoder
+    return [str(added[token]) for token in map(int, ids) if token in added]
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
@@ -252,6 +258,15 @@ def test_message_text_cannot_write_control_tokens(template, tokenizer):
 def test_text_on_both_sides_of_the_border_cannot_join_into_a_control_token():
     tree = tree_of(Encoder(PLAIN, None, separator=""), demonstration("Why?<", "/s> 42."))
     assert specials(PLAIN, [*tree.prompt, *tree.responses[0]]) == ["</s>"]
+
+
+def test_control_tokens_inside_and_around_each_other_are_all_text():
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["s>", "</s>!"]})
+    tree = tree_of(Encoder(tokenizer, None), demonstration("a</s>!</s>s>"))
+    assert specials(tokenizer, tree.prompt) == []
+    ends = Encoder(tokenizer, ZEPHYR.replace("m.content + eos_token }}", "m.content + '</s>!' }}"))
+    assert tokenizer.convert_ids_to_tokens(ends.eos_id) == "</s>!", "the longer of two that begin alike"
 
 
 def test_markers_that_are_not_special_tokens_are_text_for_people_and_tokens_for_the_assistant():
@@ -312,6 +327,12 @@ def test_too_long_rows_are_dropped_and_counted_and_the_others_are_whole():
     assert report.long_total == ("long response", "one long")
     assert report.kept == (3,)
     assert PLAIN.decode(trees[0].responses[0]) == "a</s>"
+
+
+def test_the_limit_is_on_each_response_with_its_prompt_not_on_their_sum():
+    ranking = Ranking(id="r", prompt="Why?", responses=[Response(text="a " * 10)] * 9, ranks=range(1, 10))
+    tree = tree_of(Encoder(PLAIN, None, max_length=30), ranking)
+    assert tree.longest <= 30 < tree.size
 
 
 def test_a_row_of_exactly_the_limit_fits():
