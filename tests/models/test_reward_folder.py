@@ -172,7 +172,7 @@ def test_another_template_is_noticed(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "rm")
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     tokenizer.save_pretrained(tmp_path / "rm")
-    with pytest.raises(BadModel, match="the tokenizer is not the one the reward model was saved with: template"):
+    with pytest.raises(BadModel, match="the tokenizer is not the one it was saved with: template changed"):
         load_reward_model(tmp_path / "rm")
 
 

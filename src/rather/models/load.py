@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from rather import files
 from rather.errors import BadModel, nearest
 from rather.models.dropout import set_dropout
-from rather.models.tokenizers import Vocabulary, fit, last_line, load_tokenizer, quiet
+from rather.models.tokenizers import Vocabulary, fit, last_line, load_tokenizer, quiet, save_tokenizer
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -85,7 +85,7 @@ def save_policy(policy: Policy, folder: str | Path) -> Path:
     """An ordinary Hugging Face folder, whole or not at all. What was there before is replaced."""
     with files.replacing_folder(folder) as unfinished, quiet():
         policy.model.save_pretrained(unfinished)
-        policy.tokenizer.save_pretrained(unfinished)
+        save_tokenizer(policy.tokenizer, unfinished, folder)
     return Path(folder)
 
 

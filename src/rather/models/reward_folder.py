@@ -8,7 +8,6 @@ probe.json                                  token ids of a few texts, and the sc
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from rather.models.dropout import set_dropout
 from rather.models.heads import RewardModel, plain_attention
 from rather.models.load import check_weights, folder_of, load_weights, read_config, read_json
 from rather.models.plain import How, Plain, as_plain, whole
-from rather.models.tokenizers import last_line, load_tokenizer, quiet
+from rather.models.tokenizers import check_same, facts, last_line, load_tokenizer, quiet, save_tokenizer
 
 TOLERANCE = 1e-4  # of a score, in fp32; between machines sums come out in another order
 
@@ -65,11 +64,9 @@ def save_reward_model(
     missing = model.head.bias.item() if plain.how == "constant" else 0.0
     with files.replacing_folder(folder) as unfinished, quiet():
         _write_weights(plain, missing, tokenizer.pad_token_id, unfinished)
-        tokenizer.save_pretrained(unfinished)
+        save_tokenizer(tokenizer, unfinished, folder)
         body = json.loads(plain.body.to_json_string(use_diff=False))
-        files.write_json(
-            unfinished / "reward.json", {"how": plain.how, "body": body, "tokenizer": tokenizer_facts(tokenizer)}
-        )
+        files.write_json(unfinished / "reward.json", {"how": plain.how, "body": body, "tokenizer": facts(tokenizer)})
         files.write_json(unfinished / "probe.json", {"tokens": [list(map(int, p)) for p in probes], "scores": scores})
         stored = AutoModelForSequenceClassification.from_pretrained(unfinished).eval()
         with torch.no_grad():
@@ -85,7 +82,8 @@ def load_reward_model(name: str | Path) -> Reward:
     reward = read_json(folder / "reward.json", f"{folder} has no reward.json: it was not saved by rather.")
     probe = read_json(folder / "probe.json", f"{folder} has no probe.json, so there is nothing to check its scores by.")
     check_weights(folder)
-    tokenizer = _same_tokenizer(folder, reward)
+    tokenizer = load_tokenizer(folder).tokenizer
+    check_same(facts(tokenizer), reward.get("tokenizer"), f"{folder}: the tokenizer is not the one it was saved with")
     stored = load_weights(AutoModelForSequenceClassification, folder, config, torch.float32)
     try:
         model = _reward_model(stored, reward)
@@ -175,30 +173,3 @@ def _compare(found: Sequence[float], expected: Sequence[float], where: str, who:
             "something else.",
             "Copy the folder again, whole, or train the reward model again",
         )
-
-
-def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
-    """What must not change between training a reward model and using it."""
-    template = tokenizer.chat_template
-    return {
-        "tokens": len(tokenizer),
-        "bos": tokenizer.bos_token,
-        "eos": tokenizer.eos_token,
-        "pad": tokenizer.pad_token,
-        "begins_with": tokenizer("")["input_ids"],
-        "template": template and hashlib.sha256(str(template).encode()).hexdigest(),
-    }
-
-
-def _same_tokenizer(folder: Path, reward: dict[str, Any]) -> PreTrainedTokenizerBase:
-    tokenizer = load_tokenizer(folder).tokenizer
-    facts, expected = tokenizer_facts(tokenizer), reward.get("tokenizer")
-    if facts != expected:
-        before = expected if isinstance(expected, dict) else {}
-        changed = ", ".join(f"{k} was {before.get(k)!r}, is {v!r}" for k, v in facts.items() if before.get(k) != v)
-        raise BadModel(
-            f"{folder}: the tokenizer is not the one the reward model was saved with: {changed}.",
-            "Expected the same tokens and the same template: a BOS alone moves scores.",
-            "Copy the folder again, whole",
-        )
-    return tokenizer

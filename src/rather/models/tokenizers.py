@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -30,6 +32,8 @@ PLAIN = """\
 {{- '\\n\\nAssistant:\\n' if add_generation_prompt -}}
 """
 NAMED_TEMPLATES = {"plain": PLAIN}
+# Two tokenizers that encode this alike encode alike: words, numbers, spaces, line breaks, other scripts, an emoji.
+SAMPLE = "Is 12.5 % of 80 ten?\n\n  Don't say ça va, 你好 or Привет 🙂.\tx_y = f(1234)"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def load_tokenizer(
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
             generation = _generation_config(folder)
+            path = folder / "tokenizer.json"
+            file = Tokenizer.from_file(str(path)) if path.is_file() else None
     except Exception as error:  # a tokenizer's files are foreign: whatever reading them raises is said about them
         raise BadModel(
             f"{folder}: the tokenizer cannot be read: {last_line(error)}",
@@ -74,9 +80,53 @@ def load_tokenizer(
             "Copy them from where the model came from",
         )
     try:
-        return prepare(tokenizer, generation, eos_token=eos_token, template=template)
+        vocabulary = prepare(tokenizer, generation, eos_token=eos_token, template=template)
     except BadModel as error:
         raise BadModel(f"{folder}: {error.found}", error.expected, error.do) from None
+    if file is None or file.encode(SAMPLE, add_special_tokens=False).ids == _ids(tokenizer, SAMPLE):
+        return vocabulary
+    kind = type(tokenizer).__name__
+    other = f"transformers reads this tokenizer as a {kind}, which splits text otherwise than tokenizer.json says."
+    return replace(vocabulary, notes=(other, *vocabulary.notes))
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, name: str | Path) -> None:
+    """Write it beside a config.json that is there already, and read it back as anybody will.
+
+    Where AutoTokenizer believes to know better (qwen2, phi3 and others) it takes the class of the tokenizer from the
+    type of the model, not from what was saved, and another class splits text another way.
+
+    name: what to call the folder in messages
+    """
+    tokenizer.save_pretrained(folder)
+    read: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    kind = type(read).__name__
+    check_same(facts(read), facts(tokenizer), f"{name} was not written: transformers reads its tokenizer as a {kind}")
+
+
+def facts(tokenizer: Any) -> dict[str, Any]:
+    """What must not change between training a model and using it."""
+    template = tokenizer.chat_template
+    return {
+        "tokens": len(tokenizer),
+        "bos": tokenizer.bos_token,
+        "eos": tokenizer.eos_token,
+        "pad": tokenizer.pad_token,
+        "sample": tokenizer(SAMPLE)["input_ids"],
+        "template": template and hashlib.sha256(str(template).encode()).hexdigest(),
+    }
+
+
+def check_same(found: dict[str, Any], expected: Any, what: str) -> None:
+    """Stop if two sets of facts differ."""
+    before = expected if isinstance(expected, dict) else {}
+    if changed := [name for name, value in found.items() if before.get(name) != value]:
+        name = changed[0]
+        raise BadModel(
+            f"{what}: {', '.join(changed)} changed ({str(before.get(name))[:60]} became {str(found[name])[:60]}).",
+            "Expected the same tokens and the same template: one BOS more or less moves every score.",
+            "Use the tokenizer that belongs to the model",
+        )
 
 
 def prepare(
@@ -145,7 +195,7 @@ def _settle_eos(tokenizer: PreTrainedTokenizerBase, wanted: str | None, notes: l
         if wanted not in known:
             raise BadModel(
                 f"The tokenizer has no token {wanted!r} to end answers with.{nearest(wanted, known)}",
-                f"Expected one of its tokens, for example {_markers(tokenizer)}.",
+                f"Expected one of its tokens: {_markers(tokenizer)}.",
             )
         if tokenizer.eos_token != wanted:
             before = f", not with {tokenizer.eos_token!r}" if tokenizer.eos_token else ""
@@ -154,19 +204,23 @@ def _settle_eos(tokenizer: PreTrainedTokenizerBase, wanted: str | None, notes: l
     elif tokenizer.eos_token is None:
         raise BadModel(
             "The tokenizer has no EOS token, so nothing can mark the end of an answer.",
-            f"Name one of its tokens, for example {_markers(tokenizer)}.",
-            f"eos_token={_markers(tokenizer).split(', ')[0]}",
+            f"Name one of its tokens that does: {_markers(tokenizer)}.",
+            "eos_token=TOKEN",
         )
     elif tokenizer.eos_token not in known:
         raise BadModel(
             f"The tokenizer's EOS {tokenizer.eos_token!r} is not in its vocabulary.",
-            f"Name one of its tokens, for example {_markers(tokenizer)}.",
+            f"Name one that is: {_markers(tokenizer)}.",
+            "eos_token=TOKEN",
         )
 
 
-def _markers(tokenizer: PreTrainedTokenizerBase) -> str:
-    special = [str(token) for token in tokenizer.added_tokens_decoder.values()] or list(tokenizer.get_vocab())
-    return ", ".join(repr(token) for token in special[:5])
+def _markers(tokenizer: Any) -> str:
+    """Tokens that look as if they ended something, for a message."""
+    taken = (tokenizer.unk_token, tokenizer.bos_token, tokenizer.pad_token)
+    marks = [t for t in tokenizer.get_vocab() if t not in taken and len(t) > 2 and t[0] + t[-1] in ("<>", "[]")]
+    ends = [mark for mark in marks if any(word in mark.lower() for word in ("end", "eos", "eot", "/s"))]
+    return ", ".join(map(repr, sorted(ends or marks)[:5])) or "one that never stands inside of an answer"
 
 
 def _stops(tokenizer: Any, generation: GenerationConfig | None, notes: list[str]) -> tuple[int, ...]:
@@ -214,6 +268,11 @@ def _settle_template(tokenizer: Any, wanted: str | None, notes: list[str]) -> No
             f"There is no template {wanted!r}.{nearest(wanted, names)}",
             f"Known: {', '.join(names)}; without a name the model's own is used.",
         )
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _generation_config(folder: Path) -> GenerationConfig | None:
