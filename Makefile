@@ -47,6 +47,6 @@ environment-with-peers: python
 
 python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "rather needs Python 3.11 or newer; found here: $$($(or $(PYTHON),python3) --version 2>&1 || echo 'no python3 at all')."; \
+	  echo "rather needs Python 3.11 or newer; found here: $$($(or $(PYTHON),python3) --version 2>/dev/null || echo 'no python3 at all')."; \
 	  echo "Install one with your system's package manager or from python.org, or name one that is not on the path:"; \
 	  echo "  make PYTHON=/path/to/python3.11 $(or $(MAKECMDGOALS),test)"; exit 1; } >&2

@@ -22,14 +22,18 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = ("pyproject.toml", "constraints.txt")
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready.json"  # written last: which extras are installed, for which inputs
-UNFINISHED = VENV / "unfinished"  # there while pip runs
+UNFINISHED = VENV / "unfinished"  # there from before the first file until pip is done
 
 
 def main(extras: Sequence[str]) -> int:
     if is_ready(extras):
         return 0
     with open(ROOT / ".venv.lock", "w") as lock:  # beside .venv, which may be deleted while we hold it
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another make that sets up {VENV}.", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         return 0 if is_ready(extras) else set_up(extras)
 
 
@@ -51,18 +55,24 @@ def set_up(extras: Sequence[str]) -> int:
     print(f"Setting up {VENV} with {', '.join(extras)}: minutes the first time.", file=sys.stderr, flush=True)
     STAMP.unlink(missing_ok=True)
     if not can_be_kept():
-        shutil.rmtree(VENV, ignore_errors=True)
+        if VENV.exists():
+            shutil.rmtree(VENV)
+        VENV.mkdir()
+        UNFINISHED.touch()
         if subprocess.call([sys.executable, "-m", "venv", str(VENV)]):
-            shutil.rmtree(VENV, ignore_errors=True)
-            return fail("Python could not make a virtual environment.",
-                        "On Debian and Ubuntu install the package python3-venv; then call make again.")  # fmt: skip
+            return fail(
+                "Python could not make a virtual environment (its own words are above).",
+                "On Debian and Ubuntu install the package python3-venv; then call make again.",
+            )
     UNFINISHED.touch()
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     # A person sees pip's progress; a log gets only what goes wrong.
     pip += [] if sys.stderr.isatty() else ["-qq"]
     if subprocess.call([*pip, "-c", "constraints.txt", "-e", f".[{','.join(extras)}]"], cwd=ROOT):
-        return fail("pip could not install what constraints.txt names (its own words are above).",
-                    "Check the network and pip's settings (pip config list), then call make again.")  # fmt: skip
+        return fail(
+            "pip could not install what constraints.txt names (its own words are above).",
+            "Check the network and pip's settings (pip config list), then call make again.",
+        )
     UNFINISHED.unlink()
     written = STAMP.with_suffix(".new")
     written.write_text(json.dumps({"inputs": inputs(), "extras": list(extras)}))

@@ -84,7 +84,8 @@ def examine(folder: Path, quick: bool) -> tuple[dict[str, Any], list[Problem]]:
         problems.append(
             Problem(
                 f"{memory.available / GB:.1f} GB of memory are free.",
-                "Training needs 16 bytes per parameter, and more for activations: end other programs, or take a small model.",
+                "Training needs 16 bytes per parameter, and more for activations: "
+                "end other programs, or use a smaller model.",
             )
         )
     return about | torch_can(quick, about["cores"], problems), problems
