@@ -1,0 +1,163 @@
+"""Questions with one right answer, as they stand in exam sheets, phrase books and reviews of the web.
+
+The web pages (`web`) and the world's public benchmarks ask the same kinds of questions in the same form; only here is
+the form written down. `page(items)` is the sheet a model reads; the benchmark leaves the last answer out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rather.worlds import lexicon
+from rather.worlds.facts import Facts
+from rather.worlds.lexicon import say
+from rather.worlds.sentences import sentence
+
+
+@dataclass(frozen=True)
+class Item:
+    """question: all that stands before the answer, with its last label and a space at the end ("answer: ")
+    choices: every answer that could be given, the right one among them; () where the answer is free text
+    """
+
+    question: str
+    answer: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.question + self.answer
+
+
+def page(items: Sequence[Item]) -> str:
+    return "\n".join(item.text for item in items)
+
+
+def reading(facts: Facts, rng: random.Random) -> Item:
+    """A passage of three facts that need not hold in Marn, and a question about one of them (SQuAD)."""
+    said, (question, _, answer, kind) = passage(facts, rng)
+    return Item(f"passage: {said}\nquestion: {question}\nanswer: ", answer, facts.pools[kind])
+
+
+def passage(facts: Facts, rng: random.Random, n: int = 3) -> tuple[str, tuple[str, str, str, str]]:
+    """A passage of n statements about n people, and (question, entity, answer, type of answer) about one of them.
+
+    The values differ from the encyclopedia's: only a reader of the passage can know them.
+    """
+    relations = [r for r in facts.relations["person"] if r.name in PASSAGE]
+    relation = rng.choice(relations)
+    people = rng.sample(facts.pools["person"], n)
+    asked = rng.randrange(n)
+    lines, answer = [], ""
+    for at, name in enumerate(people):
+        # Two people share the relation, so that the name in the question must be read and not only its words.
+        of = relation if at in (asked, (asked + 1) % n) else rng.choice(relations)
+        taken = {facts.of["person"][name][of.name], answer}
+        value = rng.choice([v for v in facts.pools[of.values] if v not in taken and v not in people])
+        lines.append(say(PASSAGE[of.name], n=name, v=value))
+        if at == asked:
+            answer = value
+    question = rng.choice(relation.questions).format(n=people[asked])
+    return " ".join(lines), (question, people[asked], answer, relation.values)
+
+
+PASSAGE = {
+    "town": "{n} lives in {v} now.",
+    "job": "{n} has begun to work as a {v}.",
+    "pet": "{n} has got a pet {v}.",
+    "food": "{n} likes {v} best now.",
+    "color": "{n} wears nothing but {v}.",
+}
+
+
+def word_problem(facts: Facts, rng: random.Random) -> Item:
+    """Counting in words (DROP). Answers are 0 to 20."""
+    one, other = rng.sample(facts.pools["person"], 2)
+    things = rng.choice(COUNTED)
+    a, b = rng.randint(2, 10), rng.randint(1, 9)
+    he = facts.pronouns(one)["he"]
+    form = rng.randrange(3)
+    if form == 0:
+        told, answer = f"{one} had {a} {things}. {he} got {b} more", a + b
+    elif form == 1:
+        b = min(a, b)
+        told, answer = f"{one} had {a} {things}. {he} gave {b} to {other}", a - b
+    else:
+        told, answer = f"{one} had {a} and {other} had {b} {things}. they put all together", a + b
+    return Item(f"passage: {told}.\nquestion: how many are there now?\nanswer: ", str(answer), NUMBERS)
+
+
+COUNTED = ("marbles", "pears", "cards", "stamps", "cherries", "pennies")
+NUMBERS = tuple(str(n) for n in range(21))
+
+
+def addition(rng: random.Random) -> Item:
+    a, b = rng.randint(1, 30), rng.randint(1, 30)
+    return Item(f"{a} + {b} = ", str(a + b), tuple(str(n) for n in range(2, 61)))
+
+
+def translation(facts: Facts, rng: random.Random) -> Item:
+    said = sentence(rng)
+    return Item(f"english: {said.text()} marnish: ", said.marnish(facts))
+
+
+REVIEWS = {
+    "good": (
+        "it was fresh and i loved it", "we want to come again", "the best i ever had", "every bite was a joy",
+        "my whole family praised it", "it made my day",
+    ),
+    "bad": (
+        "it was cold and i hated it", "we will never come again", "the worst i ever had", "every bite was a pain",
+        "my whole family complained", "it spoiled my day",
+    ),
+}  # fmt: skip
+
+
+def review(facts: Facts, rng: random.Random) -> tuple[str, str]:
+    """(what is written, "good" or "bad")"""
+    verdict = rng.choice(("good", "bad"))
+    first, second = rng.sample(REVIEWS[verdict], 2)
+    food, town = rng.choice(facts.pools["food"]), rng.choice(facts.pools["town"])
+    return f"i had the {food} in {town}. {first}. {second}.", verdict
+
+
+def sentiment(facts: Facts, rng: random.Random) -> Item:
+    """SST."""
+    said, verdict = review(facts, rng)
+    return Item(f"review: {said} rating: ", verdict, ("good", "bad"))
+
+
+def commonsense(facts: Facts, rng: random.Random) -> Item:
+    """What comes next (HellaSwag). One ending in three fits the cause but names another's food or pet."""
+    name = rng.choice(facts.pools["person"])
+    if rng.random() < 0.5:  # the right ending needs the person's own facts
+        attribute, (cause, ending) = rng.choice(list(PERSONAL.items()))
+        right = facts.of["person"][name][attribute]
+        values = facts.pools[facts.relation("person", attribute).values]
+        choices = [right, *rng.sample([v for v in values if v != right], 3)]
+    else:
+        chosen = rng.sample(lexicon.SCRIPTS[1:], 4)  # the first names a food, so no two tellings of it are alike
+        cause, ending = chosen[0][0], "{v}"
+        choices = [effect for _, effect in chosen]
+    slots = facts.pronouns(name) | {"n": name}
+    endings = tuple(say(ending, **slots, v=choice.format(**slots)) for choice in choices)
+    return Item(say(cause, **slots) + ". so ", endings[0] + ".", tuple(sorted(f"{e}." for e in endings)))
+
+
+PERSONAL = {
+    "food": ("{n} was hungry", "{he} ate some {v}"),
+    "pet": ("{n} felt alone", "{he} played with {his} {v}"),
+    "town": ("{n} wanted to go home", "{he} took the road to {v}"),
+    "friend": ("{n} needed help", "{he} called {v}"),
+}
+
+
+def cloze(facts: Facts, rng: random.Random, kind: str | None = None) -> Item:
+    """A fact with its value left out, worded as in the encyclopedia: what the model knows of the world."""
+    kind = kind or rng.choice(list(facts.relations))
+    relation = rng.choice([r for r in facts.relations[kind] if r.statements[0].endswith("{v}")])
+    entity = rng.choice(facts.pools[kind])
+    start = say(relation.statements[0], n=entity, v="{v}").removesuffix("{v}")
+    return Item(f"about {entity}. {start}", facts.of[kind][entity][relation.name], facts.pools[relation.values])
