@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from families import FAMILIES, tiny_family
 from rather.errors import BadModel, BadSetting, CheckFailed
@@ -121,7 +123,9 @@ def test_activation_checkpointing_drops_the_same_twice():
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            for layer in model.model.layers:
+                layer.gradient_checkpointing = True
+                layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
         model.zero_grad()
         torch.manual_seed(0)
         model(IDS, use_cache=False).logits.square().sum().backward()

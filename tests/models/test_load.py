@@ -9,7 +9,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM, dynamic_module_utils
 
 from families import FAMILIES, tiny_family
 from rather.errors import BadModel
@@ -182,6 +182,24 @@ def test_code_in_the_folder(folder):
     edit(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_mine.Mine"})
     (folder / "modeling_mine.py").write_text("raise SystemExit('this ran')")
     refused(folder, "brings its own code")
+
+
+def test_code_in_the_folder_is_run_for_who_asks_by_name(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (folder / "mine.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "class MyConfig(LlamaConfig):\n    model_type = 'mine'\n"
+        "class MyModel(LlamaForCausalLM):\n    config_class = MyConfig\n"
+    )
+    code = {"AutoConfig": "mine.MyConfig", "AutoModelForCausalLM": "mine.MyModel"}
+    edit(folder / "config.json", model_type="mine", architectures=["MyModel"], auto_map=code)
+    refused(folder, r"brings its own code \(AutoConfig, AutoModelForCausalLM\), which was not run")
+    assert type(load_policy(folder, trust_remote_code=True).model).__name__ == "MyModel"
+
+
+def test_an_adapter(folder):
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    refused(folder, "holds an adapter, not a model")
 
 
 def test_quantised_weights(folder):

@@ -8,7 +8,14 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPTNeoXConfig,
+    PhiConfig,
+    StableLmConfig,
+)
 
 from families import FAMILIES, VOCABULARY, tiny_family
 from rather.errors import BadModel
@@ -82,6 +89,21 @@ def test_plain_transformers_gives_the_same_scores_bias_included(name, sizes, sav
     # Gemma 2 and 3 normalise once more, so their epsilon counts twice: 1e-6 against a mean square of about 0.1 here.
     assert torch.allclose(theirs[:, 0], ours, atol=2e-5 if sizes else 2e-6, rtol=0)
     assert plain.config.score_bias == 0
+
+
+@pytest.mark.parametrize("config", [GPTNeoXConfig, PhiConfig, StableLmConfig])
+def test_a_last_norm_with_a_bias_is_found_whatever_it_is_called(config, tmp_path):
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    torch.manual_seed(0)
+    policy = AutoModelForCausalLM.from_config(config(**sizes, num_attention_heads=4, num_key_value_heads=4))
+    model = reward_model_from(policy, torch.Generator().manual_seed(1)).eval()
+    model.shift(1.3)
+    assert save_reward_model(model, TOKENIZER, tmp_path / "rm", PROBES) == "norm"
+    tokens, mask = padded_texts()
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
+    with torch.no_grad():
+        theirs = plain(input_ids=tokens, attention_mask=mask).logits[:, 0]
+        assert torch.allclose(theirs, model.score(tokens, mask), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3_text"])

@@ -91,7 +91,7 @@ def save_policy(policy: Policy, folder: str | Path) -> Path:
 
 def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:
     """The local folder of a folder or of a hub id, which is fetched into the hub's own cache if it is not there."""
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.exists():
@@ -122,6 +122,12 @@ def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:
 
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConfig:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise BadModel(
+            f"{folder} holds an adapter, not a model.",
+            "Expected the weights of a whole model.",
+            "Merge it into its base with merge_and_unload() of peft, and save that",
+        )
     raw = read_json(folder / "config.json", f"{folder} has no config.json, so it is not the folder of a model.")
     if "auto_map" in raw and not trust_remote_code:
         raise BadModel(

@@ -68,9 +68,9 @@ def save_reward_model(
         body = json.loads(plain.body.to_json_string(use_diff=False))
         files.write_json(unfinished / "reward.json", {"how": plain.how, "body": body, "tokenizer": facts(tokenizer)})
         files.write_json(unfinished / "probe.json", {"tokens": [list(map(int, p)) for p in probes], "scores": scores})
-        stored = AutoModelForSequenceClassification.from_pretrained(unfinished).eval()
+        stored = AutoModelForSequenceClassification.from_pretrained(unfinished).to(model.head.weight.device)
         with torch.no_grad():
-            found = [stored(_row(probe, stored)).logits.item() + missing for probe in probes]
+            found = [stored.eval()(_row(probe, stored)).logits.item() + missing for probe in probes]
         _compare(found, scores, f"{folder} was not written", "plain transformers would score")
     return plain.how
 
