@@ -14,7 +14,8 @@ from benchmarks.sizes import Size
 from benchmarks.tasks import Task
 
 LOSS_TOLERANCE = 1e-2  # in bf16
-GRADIENT_TOLERANCE = 5e-2  # relative, likewise
+# Relative. The peer's bf16 weights alone move it by a tenth: rank4 mini, 24 pairs at a time, 3.62 in fp32, 4.00 so.
+GRADIENT_TOLERANCE = 0.15
 CLOSE = 0.9  # of the best trial: two trials this near are decided by the rounds
 FINALISTS = 2
 
@@ -170,6 +171,8 @@ def _row(
         "n": clean.n,
         "ratio_cpu": by_cpu.ratio,
         "spread_cpu": by_cpu.spread,
+        "ours_all": _per(every.ours, per_unit),
+        "peer_all": _per(every.peer, per_unit),
         "ratio_all": every.ratio,
         "spread_all": every.spread,
         "n_all": every.n,

@@ -150,8 +150,8 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         row["name"],
         row["size"],
         str(row["threads"]),
-        _number(row["ours"]),
-        _number(row["peer"]),
+        _rate(row, "ours"),
+        _rate(row, "peer"),
         row["unit"],
         _number(row["ratio"], ".2f"),
         "-" if row["spread"] is None else "{:.2f}-{:.2f}".format(*row["spread"]),
@@ -166,6 +166,11 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         f"{memory['peer']['peak'] / 1e6:.0f}",
         row["peer_settings"] + ("" if row["same_work"] else "  NOT THE SAME WORK"),
     )
+
+
+def _rate(row: dict[str, Any], who: str) -> str:
+    """In brackets where no round was undisturbed: then it is of all steps."""
+    return f"({_number(row[f'{who}_all'])})" if row[who] is None else _number(row[who])
 
 
 def _number(value: float | None, form: str = ".4g") -> str:

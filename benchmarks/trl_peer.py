@@ -7,6 +7,7 @@ optimizer, schedule and TRL's metrics. Nothing of TRL is written again here. Onl
 from __future__ import annotations
 
 import logging
+import random
 import tempfile
 import warnings
 from collections import deque
@@ -32,7 +33,7 @@ from benchmarks.sizes import SIZES, Size, dpo_flops, ranking_flops, sft_flops
 from benchmarks.workload import BETA, CLIP, EOS, LEARNING_RATE, PACKED_ROW, PAD, WORKLOADS
 from rather.batches.trees import Tree
 
-LENGTH, UNITS, FLOPS = "length", "units", "flops"  # columns of ours beside TRL's
+UNITS, FLOPS = "units", "flops"  # columns of ours beside TRL's
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,8 @@ def _arguments(per_step: int, seed: int, settings: Settings) -> dict[str, Any]:
         "gradient_accumulation_steps": per_step // micro,
         "gradient_checkpointing": False,
         "bf16": settings.weights == "fp32 masters",  # autocast; bf16 weights need none
-        "train_sampling_strategy": "random" if settings.packed_rows else "group_by_length",
-        "length_column_name": LENGTH,
-        "remove_unused_columns": False,  # the collators pick theirs; LENGTH, UNITS and FLOPS must get through
+        "train_sampling_strategy": "random" if settings.packed_rows else "sequential",  # see by_length
+        "remove_unused_columns": False,  # the collators pick theirs; UNITS and FLOPS must get through
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
         "max_grad_norm": CLIP,
@@ -145,7 +145,8 @@ def _sft(
     rows = []
     for tree in trees:
         prompt, response = tree.prompt.tolist(), tree.responses[0].tolist()
-        rows.append({"input_ids": prompt + response, "labels": [-100] * len(prompt) + response, LENGTH: tree.size})
+        rows.append({"input_ids": prompt + response, "labels": [-100] * len(prompt) + response})
+    order = by_length([tree.size for tree in trees], per_step, seed)
     packed = settings.packed_rows is not None
     args = SFTConfig(
         packing=packed,
@@ -153,7 +154,7 @@ def _sft(
         **_arguments(settings.packed_rows or per_step, seed, settings),
     )
     model = language_model(size, seed, settings.attention, settings.dtype)
-    dataset = Dataset.from_list(rows)
+    dataset = Dataset.from_list([rows[index] for index in order])
     return SFTTrainer(model, args, train_dataset=dataset, processing_class=tokenizer(size)), rows[:per_step]
 
 
@@ -166,14 +167,12 @@ def _ranking(
         texts = [tree.prompt.tolist() + response.tolist() for response in tree.responses]
         pairs = list(combinations(texts, 2))  # responses stand best first
         share = {UNITS: 1 / len(pairs), FLOPS: ranking_flops(size, tree) / len(pairs)}
-        rows += [
-            {"chosen_ids": chosen, "rejected_ids": rejected, LENGTH: max(len(chosen), len(rejected)), **share}
-            for chosen, rejected in pairs
-        ]
+        rows += [{"chosen_ids": chosen, "rejected_ids": rejected, **share} for chosen, rejected in pairs]
     per_step *= len(pairs)
+    order = by_length([max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows], per_step, seed)
     args = RewardConfig(max_length=None, **_arguments(per_step, seed, settings))
     model = reward_model(size, seed, settings.attention, settings.dtype)
-    dataset = Dataset.from_list(rows)
+    dataset = Dataset.from_list([rows[index] for index in order])
     return RewardTrainer(model, args, train_dataset=dataset, processing_class=tokenizer(size)), rows[:per_step]
 
 
@@ -189,7 +188,6 @@ def _dpo(
                 "prompt": words(tree.prompt),
                 "chosen": " " + words(chosen),
                 "rejected": " " + words(rejected),
-                LENGTH: len(tree.prompt) + max(len(chosen), len(rejected)),
                 UNITS: 1.0,
                 FLOPS: dpo_flops(size, tree),
             }
@@ -197,10 +195,22 @@ def _dpo(
     args = DPOConfig(max_length=None, beta=BETA, **_arguments(per_step, seed, settings))
     policy = language_model(size, seed, settings.attention, settings.dtype)
     reference = language_model(size, seed, settings.attention, settings.dtype)
-    dataset = Dataset.from_list(rows)
+    order = by_length([tree.longest for tree in trees], per_step, seed)
+    dataset = Dataset.from_list([rows[index] for index in order])
     trainer = DPOTrainer(policy, reference, args, train_dataset=dataset, processing_class=tokenizer(size))
     tokenized: Any = trainer.train_dataset
-    return trainer, [tokenized[index] for index in range(per_step)]
+    return trainer, [tokenized[order.index(index)] for index in range(per_step)]
+
+
+def by_length(lengths: Sequence[int], per_step: int, seed: int) -> list[int]:
+    """Indices, so that each step's examples are of like length and the steps follow in no order of length.
+
+    transformers' `group_by_length` begins with the longest, which in a short run would be all it trains on.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    steps = [order[start : start + per_step] for start in range(0, len(order), per_step)]
+    random.Random(seed).shuffle(steps)
+    return [index for step in steps for index in step]
 
 
 def tokenizer(size: Size) -> PreTrainedTokenizerFast:

@@ -310,6 +310,20 @@ def test_trl_is_given_the_tokens_of_the_trees(task: str) -> None:
 
 
 @pytest.mark.peers
+def test_steps_of_like_length_follow_in_no_order_of_length() -> None:
+    pytest.importorskip("trl")
+    from benchmarks.trl_peer import by_length
+
+    lengths = [7, 1, 6, 2, 5, 3, 8, 4]
+    order = by_length(lengths, per_step=2, seed=0)
+    steps = [sorted(lengths[index] for index in order[start : start + 2]) for start in (0, 2, 4, 6)]
+    assert sorted(steps) == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    assert steps != sorted(steps)
+    assert steps != sorted(steps, reverse=True)
+    assert order == by_length(lengths, per_step=2, seed=0)
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_settings_offered_to_trl_make_up_whole_steps(task: str, size: str) -> None:
