@@ -46,7 +46,9 @@ def test_clustered_errors_equal_statsmodels_one_way_and_two_way():
         close(ours.interval, theirs.conf_int()[0])
         both = constant.fit(cov_type="cluster", cov_kwds={"groups": np.stack([prompts, labelers], 1)})
         one = constant.fit(cov_type="cluster", cov_kwds={"groups": labelers})
-        close(clustered_mean(y, prompts, labelers=labelers).se, max(theirs.bse[0], one.bse[0], both.bse[0]))
+        two_way = clustered_mean(y, prompts, labelers=labelers)
+        close(two_way.se, max(theirs.bse[0], one.bse[0], both.bse[0]))
+        close(two_way.interval[1] - two_way.value, stats.t.ppf(0.975, 4) * two_way.se)  # the fewer: five labelers
 
 
 def test_rows_that_each_have_their_own_prompt_give_the_ordinary_t_interval():
@@ -79,6 +81,7 @@ def test_prompts_that_are_all_alike_get_a_wilson_interval_not_one_of_no_width():
     assert 0.8 < all_won.interval[0] < 0.9
     assert all_won.se is None
     assert "all alike" in all_won.method
+    assert clustered_share([1.0] * 60, list(range(20)) * 3).interval == all_won.interval
     third = clustered_share([1 / 3] * 21, list(range(7)) * 3)  # a spread of 1e-17 is none
     assert third.interval[1] - third.interval[0] > 0.3
     with pytest.raises(ValueError, match=r"All 7 clusters have the same mean 0\.333333"):

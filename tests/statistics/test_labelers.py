@@ -110,6 +110,10 @@ def test_groups_are_told_apart():
         ranks, who, prompts, ties="dropped", among=["held-out 0", "held-out 1"], against=["training 0", "training 1"]
     )
     assert across.n == 4 * 300
+    back = agreement(
+        ranks, who, prompts, ties="dropped", among=["training 0", "training 1"], against=["held-out 0", "held-out 1"]
+    )
+    assert back == across
     assert across.interval[0] < 0.95 * 0.75 + 0.05 * 0.25 < across.interval[1]
 
 
@@ -124,7 +128,8 @@ def test_each_labeler_against_all_others_and_drawn_toward_everybody():
     assert found.labelers["D"].interval[1] > 0.79  # a single prompt says next to nothing
     mean = found.overall.value
     close(found.labelers["D"].shrunk, (1 * 0 + 10 * mean) / 11)
-    close(found.labelers["C"].shrunk, (3 * 0 + 10 * mean) / 13)
+    close(found.labelers["A"].shrunk, (4 * 0.375 + 10 * mean) / 14)  # four prompts, though seven pairs
+    assert found.labelers["A"].n == 7
     assert found.to_dict()["labelers"]["A"]["ties"] == "dropped"
 
 

@@ -84,6 +84,22 @@ def test_a_calibrated_model_has_the_error_that_chance_alone_gives():
     close(np.mean(errors), np.mean(expected), 0.003)
 
 
+def test_the_interval_takes_off_the_bias_that_resampling_adds():
+    """A calibrated model's error is all bias; plain percentiles would lie above the value itself."""
+    p = np.random.default_rng(7).random(400)
+    y = np.random.default_rng(8).random(400) < p
+    found = calibration(p, y, range(400), rng())
+    assert found.interval[0] < 0.2 * found.value
+    assert found.interval[1] < 2 * found.value
+
+
+def test_a_model_that_does_not_know_is_half_right_and_calibrated():
+    found = calibration([0.5] * 10, [1] * 7 + [0] * 3, range(10), rng())
+    assert found.value == 0
+    assert found.interval == (0, pytest.approx(0.338, abs=1e-3))  # 2.262^2 / (10 + 2.262^2): not of no width
+    assert found.bins[0].observed.value == 0.5
+
+
 def test_planted_overconfidence_is_found():
     generator = np.random.default_rng(6)
     margin = generator.normal(size=4000)

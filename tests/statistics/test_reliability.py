@@ -7,7 +7,14 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import aggregate_raters
 from statsmodels.stats.inter_rater import fleiss_kappa as their_fleiss
 
-from rather.statistics import cohen_kappa, fleiss_kappa, gwet_ac1, krippendorff_alpha, positive_agreement
+from rather.statistics import (
+    clustered_share,
+    cohen_kappa,
+    fleiss_kappa,
+    gwet_ac1,
+    krippendorff_alpha,
+    positive_agreement,
+)
 
 _ = None
 # Four observers on twelve units, a row per observer.
@@ -58,6 +65,12 @@ def test_the_interval_is_the_jackknife_over_clusters():
     close(found.interval[0], found.value - 2.262157 * found.se, 1e-6)
 
 
+def test_small_numbers_agree_like_large_ones():
+    table = np.random.default_rng(6).normal(size=(12, 3)) + np.arange(12)[:, None]
+    one, other = (krippendorff_alpha(k * table, metric="interval") for k in (1, 1e-20))
+    close([one.value, *one.interval], [other.value, *other.interval])
+
+
 def test_cohens_kappa_equals_scikit_learn():
     rng = np.random.default_rng(2)
     for _ in range(50):
@@ -84,12 +97,16 @@ def test_rare_flags_collapse_kappa_and_not_ac1():
         krippendorff_alpha([(0, 0), (0, 0)], metric="nominal")
     close(cohen_kappa(*RARE, range(100)).value, (0.98 - 0.9802) / (1 - 0.9802))
     close(gwet_ac1(*RARE, range(100)).value, (0.98 - 2 * 0.01 * 0.99) / (1 - 2 * 0.01 * 0.99))
-    close(positive_agreement(*RARE, range(100)).value, 0)
+    rare = positive_agreement(*RARE, range(100))
+    assert (rare.value, rare.n) == (0, 2)
+    assert rare.interval[1] > 0.6  # two flags are no evidence against sharing them
 
 
 def test_positive_agreement_is_2a_over_2a_b_c():
     first, second = [1, 1, 1, 0, 0, 0], [1, 1, 0, 1, 0, 0]
     close(positive_agreement(first, second, range(6)).value, 4 / 6)
+    one_prompt_each = clustered_share([1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 2, 3])
+    assert positive_agreement(first, second, range(6)).interval == one_prompt_each.interval
     flags = positive_agreement([bool(f) for f in first], [bool(f) for f in second], range(6))
     assert 0 <= flags.interval[0] < 4 / 6 < flags.interval[1] <= 1
 
@@ -140,6 +157,7 @@ def test_perfect_agreement_on_few_units_is_not_certainty(units):
     [
         (lambda: cohen_kappa([1, 1, 1], [1, 1, 1], range(3)), "Cohen's kappa is 0 / 0: all ratings are the same"),
         (lambda: cohen_kappa([1, 0, 0], [0, 0, 0], range(3)), "rests on a single cluster"),
+        (lambda: cohen_kappa([1, 0, 1] * 4, [1, 0, 0] * 4, np.repeat(range(4), 3)), "whichever of the 4 clusters"),
         (lambda: cohen_kappa([1, 0], [1, 0], [7, 7]), "clusters has 1 distinct"),
         (lambda: cohen_kappa([1, 0], [1], range(2)), "second has 1"),
         (lambda: cohen_kappa([], [], []), "no ratings"),
@@ -149,7 +167,8 @@ def test_perfect_agreement_on_few_units_is_not_certainty(units):
         (lambda: cohen_kappa([1, 9], [1, 2], range(2), categories=[1, 2]), "Rating 9 is no category"),
         (lambda: cohen_kappa([1, 0], [1, 0], range(2), weights="cubic"), "weights is 'cubic'"),
         (lambda: gwet_ac1([1, 0], [1, 0], [7, 7]), "clusters has 1"),
-        (lambda: positive_agreement([0, 0], [0, 0], range(2)), "0 / 0"),
+        (lambda: positive_agreement([0, 0], [0, 0], range(2)), "Neither labeler raised the flag"),
+        (lambda: positive_agreement([1, 0], [1, 0], range(2)), "clusters has 1 distinct"),
         (lambda: positive_agreement([0, 2], [0, 0], range(2)), r"first\[1\] is 2"),
         (lambda: fleiss_kappa([(1, 2), (1, 2, 3)], range(2)), "with gaps use krippendorff_alpha"),
         (lambda: fleiss_kappa([(1,), (2,)], range(2)), "at least 2"),

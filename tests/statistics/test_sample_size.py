@@ -39,7 +39,8 @@ def test_labels_of_one_prompt_are_worth_less_than_their_number():
 
 
 def test_ties_carry_less_noise_than_coin_flips():
-    assert prompts_for_win_rate(0.6, tie_share=0.3).prompts < prompts_for_win_rate(0.6).prompts
+    # v(0.5) = 0.25 - 0.05, v(0.6) = 0.24 - 0.05: ((1.95996 * 0.44721 + 0.84162 * 0.43589) / 0.1)^2 = 154.6
+    assert prompts_for_win_rate(0.6, tie_share=0.2).prompts == 155
 
 
 def test_the_promised_power_is_what_a_simulation_finds():
@@ -108,6 +109,7 @@ def test_intraclass_correlation_ignores_shift_and_scale():
         (lambda: intraclass_correlation([1, 2, 3], [1, 2, 3]), "Each of the 3 clusters has one row"),
         (lambda: intraclass_correlation([1, 1, 1, 1], [1, 1, 2, 3]), "do not vary"),
         (lambda: intraclass_correlation([1, 2, 3, 4], [1, 1, 2, 2]), "clusters has 2 distinct"),
+        (lambda: intraclass_correlation([1, 2] * 4, np.repeat(range(4), 2)), "All 4 clusters vary alike"),
         (lambda: intraclass_correlation([1, float("nan"), 1], [1, 2, 3]), r"values\[1\] is nan"),
     ],
 )

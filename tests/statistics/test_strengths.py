@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from rather.statistics import ELO, TIE_MODELS, bradley_terry, pairs_of_rankings
+from rather.statistics.tie_models import TieModel
 
 WINS = [("a", "b", 7), ("a", "c", 9), ("b", "a", 3), ("b", "c", 6), ("c", "a", 1), ("c", "b", 4)]
 TIES = [("a", "b", 2), ("a", "c", 1), ("b", "c", 3)]
@@ -113,6 +114,20 @@ def test_tie_models_equal_the_papers_formulas(model):
         close(values(ours, range(4)), strengths, 1e-4)
         close(ours.tie_parameter, parameter, 1e-4)
         close(ours.log_likelihood, likelihood, 1e-8)
+
+
+@pytest.mark.parametrize("model", TIE_MODELS)
+def test_gradient_and_hessian_are_those_of_the_likelihood(model):
+    rng = np.random.default_rng(5)
+    first, second, y = drawn(rng, rng.normal(size=4), 60)
+    fit = TieModel(first, second, y, 4, model, prior_sd=0.8)
+    theta = np.array([0.3, -0.5, 0.8, 0.6])[: fit.dimensions]
+    _, gradient, hessian = fit.surface(theta)
+    steps = 1e-5 * np.eye(fit.dimensions)
+    close(gradient, [(fit.surface(theta + h)[0] - fit.surface(theta - h)[0]) / 2e-5 for h in steps], 1e-5)
+    close(hessian, [(fit.surface(theta + h)[1] - fit.surface(theta - h)[1]) / 2e-5 for h in steps], 1e-5)
+    unpriored = TieModel(first, second, y, 4, model, prior_sd=None)
+    close(unpriored.row_scores(theta).sum(0), unpriored.surface(theta)[1])
 
 
 def test_intervals_equal_a_clustered_logistic_regression():
@@ -305,6 +320,11 @@ def test_with_a_prior_the_interval_knows_what_only_the_prior_knows():
     assert 0.93 <= covered / asked <= 0.99
     vague = bradley_terry(list("ab") * 3, list("ba") * 3, [1, 0] * 3, range(6), ties="half", prior_sd=100.0)
     assert np.diff(vague.players["a"].interval) > 20  # a never lost: almost nothing holds it from above
+
+
+def test_prompts_whose_verdicts_cancel_leave_no_spread():
+    with pytest.raises(ValueError, match="The 10 prompts all say the same"):
+        bradley_terry(["x", "x"] * 10, ["y", "y"] * 10, [1, 0] * 10, np.repeat(range(10), 2), baseline="y")
 
 
 def test_fewer_prompts_than_parameters_is_refused():

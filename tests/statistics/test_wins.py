@@ -87,6 +87,7 @@ def test_a_verdict_that_does_not_survive_the_swap_is_a_tie():
     found = both_orders([1, 1, 0, 0.5, 0], [1, 0, 0, 0.5, 0.5], range(5))
     assert found.outcomes == (1, 0.5, 0, 0.5, 0.5)
     assert found.consistent.value == 0.6
+    assert both_orders([0.9, 0.9], [0.7, 0.3], range(2)).outcomes == (pytest.approx(0.8), 0.5)  # graded verdicts
 
 
 def test_a_judge_that_always_takes_the_first_is_all_ties_and_shows_its_bias():

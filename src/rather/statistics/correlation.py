@@ -49,6 +49,11 @@ def _correlated(
     value = statistic(np.ones(n))
     drawn = resampled(statistic, index, count, rng, repeats)
     low, high = percentile_interval(drawn, level)
+    if high - low < 1e-9:
+        raise ValueError(
+            f"The correlation is {value:.4f} in every resample of the {count} clusters: one column follows from "
+            "the other, or there are too few rows to see that it does not. There is no spread to make an interval from."
+        )
     return Estimate(
         value=value,
         interval=(min(low, value), max(high, value)),

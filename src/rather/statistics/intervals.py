@@ -203,6 +203,14 @@ def clustered_share(
     )
 
 
+def lone_share(share: float, n: int, level: float) -> Estimate:
+    """A row of a table that rests on one prompt: no prompt varies more than a yes-or-no one, so Wilson's with n = 1."""
+    interval = score_interval(share, 1, normal_quantile(level))
+    return Estimate(
+        value=share, interval=interval, n=n, clusters=1, se=None, level=level, method="Wilson, a single prompt"
+    )
+
+
 def resampled(
     statistic: Callable[[np.ndarray], float], index: np.ndarray, clusters: int, rng: Rng, repeats: int = REPEATS
 ) -> np.ndarray:

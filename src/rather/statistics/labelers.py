@@ -20,7 +20,7 @@ from itertools import combinations
 import numpy as np
 
 from rather.statistics.columns import Labels, index_of, numbers, one_of, same_length
-from rather.statistics.intervals import Estimate, Result, clustered_share, normal_quantile, score_interval
+from rather.statistics.intervals import Estimate, Result, clustered_share, lone_share
 
 TIE_CONVENTIONS = ("dropped", "half", "category")
 
@@ -225,12 +225,8 @@ def _agreement(dyads: _Dyads, chosen: np.ndarray, ties: str, level: float, neede
     credit = np.bincount(position, weights=dyads.credit[chosen])
     compared = np.bincount(position, weights=dyads.compared[chosen])
     means = credit / compared  # (P,)
-    if len(prompts) == 1:  # only for a single labeler's row of a table; no prompt varies more than a yes-or-no one
-        value = float(means[0])
-        interval = score_interval(value, 1, normal_quantile(level))
-        share = Estimate(
-            value=value, interval=interval, n=1, clusters=1, se=None, level=level, method="Wilson, a single prompt"
-        )
+    if len(prompts) == 1:  # only for a single labeler's row of a table
+        share = lone_share(float(means[0]), 1, level)
     else:
         share = clustered_share(means, range(len(means)), level=level, name="prompts")
     return Agreement(

@@ -23,6 +23,7 @@ from rather.statistics.likelihood import maximum, sandwich
 from rather.statistics.wins import WinRate, win_rate
 
 NOTABLE = 0.10  # AlpacaEval's authors warn from ten points on
+FLAT = 0.02  # sd of tanh(x / sd(x)) when x is about 3 sd from 0: the curve is flat there and x = 0 is a guess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,11 @@ def length_controlled_win_rate(
             "Expected differences that vary; use win_rate."
         )
     design = np.column_stack([np.ones(len(x)), np.tanh(x / scale)])  # (N, 2)
+    if design[:, 1].std() < FLAT:
+        raise ValueError(
+            f"The length differences are {x.min():g} to {x.max():g}, far from 0 for their spread of {scale:g}: nothing "
+            "says what would be preferred at equal length. Expected differences near 0 too; use win_rate and say so."
+        )
     # An outcome between 0 and 1 pulls both ways; 1 and 0 each pull one way. Where no length lies on both sides of a
     # point, a steeper curve through that point always fits better.
     upward, downward = x[y > 0], x[y < 1]
@@ -65,11 +71,13 @@ def length_controlled_win_rate(
     found, hessian = maximum(surface, np.zeros(2))
     residuals = weights * (y - expit(design @ found))
     covariance = sandwich(hessian, design * residuals[:, None], index, clusters)
-    se = np.sqrt(np.diag(covariance))
-    if min(se) < 1e-12:
+    variances = np.diag(covariance)
+    if (variances < 1e-12 * np.diag(np.linalg.inv(-hessian))).any():
         raise ValueError(
-            "Every outcome is exactly what its length predicts. Expected outcomes that vary at equal length."
+            "The outcomes of every prompt average to exactly what their length predicts: there is no spread to make an "
+            "interval from. Expected outcomes that vary at equal length."
         )
+    se = np.sqrt(variances)
     method = f"t, logistic regression with a sandwich clustered over {clusters} prompts"
     theta, phi = (
         Estimate(

@@ -14,10 +14,11 @@ from rather.statistics.intervals import (
     Result,
     Rng,
     clustered_share,
-    normal_quantile,
+    lone_share,
     percentile_interval,
     resampled,
     score_interval,
+    t_quantile,
 )
 
 
@@ -84,6 +85,11 @@ def calibration(
     value = error(np.ones(len(p)))
     low, high = percentile_interval(resampled(error, index, count, rng, repeats), level)
     interval = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+    method = f"basic bootstrap of {count} prompts, {repeats} resamples"
+    if high - low < 1e-12:  # all prompts alike: at most so many of all differ (Wilson), each by at most 1
+        reach = score_interval(0.0, count, t_quantile(level, count))[1]
+        interval = max(0.0, value - reach), min(1.0, value + reach)
+        method = f"score, {count} prompts that are all alike"
     noise = np.bincount(place, weights=confidence * (1 - confidence), minlength=bins)
     return Calibration(
         value=value,
@@ -92,7 +98,7 @@ def calibration(
         clusters=count,
         se=None,
         level=level,
-        method=f"basic bootstrap of {count} prompts, {repeats} resamples",
+        method=method,
         # The mean absolute value of a normal variable is sqrt(2 / pi) standard deviations.
         if_calibrated=float(np.sqrt(noise).sum() * math.sqrt(2 / math.pi) / len(p)),
         bins=tuple(
@@ -106,17 +112,7 @@ def _bin(b: int, bins: int, confidence: np.ndarray, right: np.ndarray, prompts: 
     if clusters > 1:
         observed = clustered_share(right, prompts, level=level, name="prompts")
     else:
-        share = float(right.mean())
-        interval = score_interval(share, 1, normal_quantile(level))
-        observed = Estimate(
-            value=share,
-            interval=interval,
-            n=len(right),
-            clusters=1,
-            se=None,
-            level=level,
-            method="Wilson, a single prompt",
-        )
+        observed = lone_share(float(right.mean()), len(right), level)
     return Bin(
         low=0.5 + b / (2 * bins),
         high=0.5 + (b + 1) / (2 * bins),

@@ -1,8 +1,8 @@
 """Agreement beyond chance: kappas, Krippendorff's alpha, Gwet's AC1, positive agreement.
 
-Each is 1 - Do / De, the observed over the expected disagreement, and each needs only sums over units (one unit is what
-several people rated). So each function adds up what its clusters contribute, and the interval leaves out one cluster
-at a time (jackknife, t with C - 1 degrees of freedom), cut off where the coefficient ends. With no disagreement at all
+All but the last are 1 - Do / De, the observed over the expected disagreement, and need only sums over units (a unit is
+what several people rated). So each function adds up what its clusters contribute, and the interval leaves out one
+cluster at a time (jackknife, t with C - 1 degrees of freedom), cut off at -1 and 1. With no disagreement at all
 the jackknife has nothing to see: then at most q^2 / (C + q^2) of the clusters disagree (Wilson), which bounds Do.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rather.statistics.columns import Labels, clusters_of, index_of, one_of, same_length
-from rather.statistics.intervals import Estimate, group_sums, score_interval, t_quantile
+from rather.statistics.intervals import Estimate, clustered_share, group_sums, score_interval, t_quantile
 
 METRICS = ("nominal", "ordinal", "interval")
 
@@ -82,21 +82,22 @@ def gwet_ac1(first: Labels, second: Labels, clusters: Labels, *, level: float = 
     return _coefficient("Gwet's AC1", np.column_stack([differ, counts]).reshape(n, -1), clusters, parts, level)
 
 
-def positive_agreement(first: Labels, second: Labels, clusters: Labels, *, level: float = 0.95) -> Coefficient:
-    """2a / (2a + b + c) for a yes-or-no flag: of what either flagged, how much both did. Other units do not count."""
-    n = same_length(first=first, second=second, clusters=clusters)
+def positive_agreement(first: Labels, second: Labels, clusters: Labels, *, level: float = 0.95) -> Estimate:
+    """2a / (2a + b + c) for a yes-or-no flag: of all flags raised by either, the share that the other raised too.
+
+    n counts the flags; units nobody flagged say nothing. The interval is that of a share, clustered.
+    """
+    same_length(first=first, second=second, clusters=clusters)
     for name, column in (("first", first), ("second", second)):
         for row, value in enumerate(column):
             if value not in (0, 1):
                 raise ValueError(f"{name}[{row}] is {value!r}. Expected a flag: True or False, 1 or 0.")
-    a, b = np.array(list(first), dtype=float), np.array(list(second), dtype=float)
-
-    def parts(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return sums[..., 0] / n, sums[..., 1] / n
-
-    return _coefficient(
-        "Positive agreement", np.column_stack([(a != b).astype(float), a + b]), clusters, parts, level, lowest=0.0
-    )
+    shared = [
+        (float(a and b), c) for a, b, c in zip(first, second, clusters, strict=True) for _ in range(int(a) + int(b))
+    ]
+    if not shared:
+        raise ValueError("Neither labeler raised the flag: positive agreement is 0 / 0. Expected some flags.")
+    return clustered_share([both for both, _ in shared], [cluster for _, cluster in shared], level=level)
 
 
 def fleiss_kappa(ratings: Sequence[Sequence[Any]], clusters: Labels, *, level: float = 0.95) -> Coefficient:
@@ -237,34 +238,38 @@ def _coefficient(
     level: float,
     *,
     furthest: float = 1.0,
-    lowest: float = -1.0,
 ) -> Coefficient:
     """units: (N, S) what each unit adds to the sums    furthest: the largest disagreement a unit could have shown"""
     index, count = clusters_of("clusters", clusters)
     sums = group_sums(units, index, count)  # (C, S)
     total = sums.sum(0)
     observed, expected = (float(part) for part in parts(total))
-    if not expected > 1e-12:
+    if not expected > 1e-12 * furthest:
         raise ValueError(
             f"{name} is 0 / 0: all ratings are the same, so no disagreement is expected by chance. "
             "Report the shares of the categories and the raw agreement instead."
         )
     value, quantile = 1 - observed / expected, t_quantile(level, count)
-    if observed < 1e-12:
+    if observed < 1e-12 * furthest:
         _, differing = score_interval(0.0, count, quantile)
-        low, high, se = max(lowest, 1 - differing * furthest / expected), 1.0, None
+        low, high, se = max(-1.0, 1 - differing * furthest / expected), 1.0, None
         method = f"score, {count} clusters without disagreement"
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
             left_observed, left_expected = parts(total - sums)
             left_out = 1 - left_observed / left_expected  # (C,)
-        if not np.isfinite(left_out).all() or (left_expected < 1e-12).any():
+        if not np.isfinite(left_out).all() or (left_expected < 1e-12 * furthest).any():
             raise ValueError(
                 f"{name} rests on a single cluster: without it all ratings are the same. Expected the rarer ratings in "
                 "at least two; report the shares of the categories and the raw agreement instead."
             )
         se = math.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
-        low, high = max(lowest, value - quantile * se), min(1.0, value + quantile * se)
+        if se < 1e-12:
+            raise ValueError(
+                f"{name} is {value:.4f} whichever of the {count} clusters is left out: there is no spread to make an "
+                "interval from. Expected clusters that differ."
+            )
+        low, high = max(-1.0, value - quantile * se), min(1.0, value + quantile * se)
         method = f"t, jackknife over {count} clusters"
     return Coefficient(
         value=value,

@@ -123,6 +123,8 @@ def intraclass_correlation(values: Numbers, clusters: Labels, *, level: float = 
             "The values do not vary, or only one cluster has several rows. Expected both kinds of variation."
         )
     se = math.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
+    if se < 1e-12:
+        raise ValueError(f"All {count} clusters vary alike: there is no spread to make an interval from.")
     half = t_quantile(level, count) * se
     return Estimate(
         value=value,

@@ -24,9 +24,7 @@ class Strengths(Result):
     players: dict[Hashable, Estimate]  # log-strength, relative to the baseline; strongest first
     baseline: Hashable | None  # None: relative to the players' mean
     ties: str
-    tie_parameter: (
-        float | None
-    )  # Davidson's nu (0: never), Rao and Kupper's theta (1: never); None where ties are halves
+    tie_parameter: float | None  # Davidson's nu (0: never tie), Rao and Kupper's theta (1: never tie)
     prior_sd: float | None
     n: int  # comparisons
     clusters: int  # prompts
@@ -38,13 +36,11 @@ class Strengths(Result):
             if player not in self.players:
                 raise ValueError(f"{player!r} is no player. Players: {', '.join(map(str, self.players))}.")
         d = self.players[first].value - self.players[second].value
-        if self.ties == "half":
+        if self.tie_parameter is None:
             return float(expit(d))
         if self.ties == "davidson":
-            assert self.tie_parameter is not None
             won, lost = math.exp(d / 2), math.exp(-d / 2)
             return (won + self.tie_parameter / 2) / (won + self.tie_parameter + lost)
-        assert self.tie_parameter is not None
         delta = math.log(self.tie_parameter)
         return float(expit(d - delta) + 1 - expit(-d - delta)) / 2
 
@@ -107,14 +103,11 @@ def bradley_terry(
         raise ValueError(f"prior_sd is {prior_sd}. Expected a positive number, or None for no prior.")
     index, clusters = clusters_of("prompts", prompts)
 
-    tied = outcomes == 0.5
-    if tied.all():
+    if (outcomes == 0.5).all():
         raise ValueError(f"All {len(outcomes)} comparisons are ties. Expected wins: ties alone give no strengths.")
     if prior_sd is None:
         _check_connected(i, j, outcomes, names)
-    # Where nobody ever ties the tie models are plain Bradley-Terry, with their parameter at the end of its range.
-    model = ties if tied.any() else "half"
-    fit = TieModel(i, j, outcomes, len(names), model, prior_sd)
+    fit = TieModel(i, j, outcomes, len(names), ties, prior_sd)
     if prior_sd is None and fit.has_tie:
         _check_bounded(fit, names)
     if clusters <= fit.dimensions:
@@ -128,7 +121,17 @@ def bradley_terry(
     strengths = np.append(0.0, theta[: len(names) - 1])  # (players,) the first player at 0
     anchor = np.full(len(names), 1 / len(names)) if baseline is None else np.eye(len(names))[names.index(baseline)]
     contrast = (np.eye(len(names)) - anchor)[:, 1:]  # (players, players - 1) from parameters to what is reported
-    se = np.sqrt(np.einsum("pa,ab,pb->p", contrast, covariance[: len(names) - 1, : len(names) - 1], contrast))
+    variances, plain = (
+        np.einsum("pa,ab,pb->p", contrast, each[: len(names) - 1, : len(names) - 1], contrast)
+        for each in (covariance, np.linalg.inv(-hessian))
+    )
+    # Prompts whose verdicts cancel exactly leave no spread between prompts, and an interval of no width would be a lie.
+    if (variances < 1e-12 * plain).any():
+        raise ValueError(
+            f"The {clusters} prompts all say the same: there is no spread between them to make an interval from. "
+            "Expected prompts that differ."
+        )
+    se = np.sqrt(np.maximum(variances, 0.0))  # the baseline's is 0 by definition
     strengths = strengths - anchor @ strengths
     half = t_quantile(level, clusters) * se
     played = np.bincount(i, minlength=len(names)) + np.bincount(j, minlength=len(names))
@@ -148,11 +151,7 @@ def bradley_terry(
         },
         baseline=baseline,
         ties=ties,
-        tie_parameter=None
-        if ties == "half"
-        else fit.tie_parameter(theta)
-        if fit.has_tie
-        else float(ties != "davidson"),
+        tie_parameter=fit.tie_parameter(theta),
         prior_sd=prior_sd,
         n=len(outcomes),
         clusters=clusters,

@@ -21,19 +21,22 @@ class TieModel:
     """The log-likelihood on distinct (first, second, outcome) cells; parameters: strengths but the first, then tau."""
 
     def __init__(
-        self, i: np.ndarray, j: np.ndarray, outcomes: np.ndarray, players: int, model: str, prior_sd: float | None
+        self, i: np.ndarray, j: np.ndarray, outcomes: np.ndarray, players: int, ties: str, prior_sd: float | None
     ) -> None:
+        """i, j: (N,) players as 0..players-1    outcomes: (N,) 1, 0.5 or 0"""
         cells, self.cell_of_row, self.counts = np.unique(
             np.stack([i, j, (2 * outcomes).astype(int)]), axis=1, return_inverse=True, return_counts=True
         )
         self.cell_of_row = self.cell_of_row.reshape(-1)  # numpy 2.0 keeps a second dimension
-        self.model, self.has_tie = model, model != "half"
+        # Where nobody ever ties the tie models are plain Bradley-Terry, with their parameter at the end of its range.
+        self.ties, self.model = ties, ties if (outcomes == 0.5).any() else "half"
+        self.has_tie = self.model != "half"
         self.outcome = cells[2] / 2  # (cells,)
         met = np.eye(players)[cells[0]] - np.eye(players)[cells[1]]  # (cells, players)
         self.design = met[:, 1:]  # (cells, players - 1)
         self.dimensions = players - 1 + self.has_tie
         self.start = np.zeros(self.dimensions)
-        if model == "rao-kupper":
+        if self.model == "rao-kupper":
             self.start[-1] = 1.0  # delta > 0
         # A normal prior around the players' mean, whichever player is the zero: I - 1/players, without the first row.
         centring = (np.eye(players) - 1 / players)[1:, 1:]
@@ -112,20 +115,21 @@ class TieModel:
     def log_likelihood(self, theta: np.ndarray) -> float:
         return float(self.counts @ self._cells(theta)[0])
 
-    def tie_parameter(self, theta: np.ndarray) -> float:
-        return math.exp(theta[-1])
+    def tie_parameter(self, theta: np.ndarray) -> float | None:
+        """Davidson's nu, 0 without ties; Rao and Kupper's theta, 1 without ties; None where ties are halves."""
+        never = {"half": None, "davidson": 0.0, "rao-kupper": 1.0}[self.ties]
+        return math.exp(theta[-1]) if self.has_tie else never
 
     def conditions(self) -> np.ndarray:
-        """(M, D) for `direction_without_end`: what must not fall for no observation to become less likely."""
+        """(M, D) for `direction_without_end`: no win may lose to a tie (d >= tau), no tie to either (tau >= |d|).
+
+        Davidson's conditions have d / 2 for d; twice his tau gives these.
+        """
         d = np.hstack([self.design, np.zeros((len(self.design), 1))])
         tau = np.zeros_like(d)
         tau[:, -1] = 1
         tied, sign = self.outcome == 0.5, (2 * self.outcome - 1)[:, None]
-        scale = 0.5 if self.model == "davidson" else 1.0
-        decided = [(sign * scale * d - tau)[~tied]]
-        if self.model == "davidson":
-            decided.append((sign * d)[~tied])
-        return np.vstack([*decided, (tau - scale * d)[tied], (tau + scale * d)[tied]])
+        return np.vstack([(sign * d - tau)[~tied], (tau - d)[tied], (tau + d)[tied]])
 
 
 def _matrices(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
