@@ -12,14 +12,13 @@ import torch
 from benchmarks.models import language_model, reward_model
 from benchmarks.process import Turns, Work
 from benchmarks.sizes import SIZES, Size, needed_flops
-from benchmarks.workload import WORKLOADS
+from benchmarks.workload import BETA, CLIP, LEARNING_RATE, WORKLOADS
 from rather.batches.trees import Tree
 from rather.losses import dpo_loss
 from rather.models.logprobs import use_trees
 from rather.stages.optim import Adam
 from rather.stages.steps import Share, dpo_gradients, ranking_gradients, sft_gradients
 
-LEARNING_RATE, BETA, CLIP = 1e-5, 0.1, 1.0  # as the peer's
 SHARES = {"mini": Share(4096), "gpt2": Share(1024)}  # tokens per row
 
 Gradients = Callable[[list[Tree]], float]
@@ -52,7 +51,7 @@ def sft(size: Size, seed: int) -> tuple[Gradients, Adam]:
     model = language_model(size, seed).train()
     use_trees(model)
     adam = Adam(model, compute=torch.bfloat16)
-    return partial(sft_gradients, model, adam, share=SHARES[size.name]), adam
+    return partial(sft_gradients, model, share=SHARES[size.name]), adam
 
 
 def ranking(size: Size, seed: int) -> tuple[Gradients, Adam]:
@@ -63,7 +62,7 @@ def ranking(size: Size, seed: int) -> tuple[Gradients, Adam]:
 
     def gradients(trees: list[Tree]) -> float:
         best_first = [range(1, len(tree.responses) + 1) for tree in trees]
-        return ranking_gradients(body, lambda last: model.score(last)[:, 0], adam, trees, best_first, SHARES[size.name])
+        return ranking_gradients(body, lambda last: model.score(last)[:, 0], trees, best_first, SHARES[size.name])
 
     return gradients, adam
 
@@ -74,4 +73,4 @@ def dpo(size: Size, seed: int) -> tuple[Gradients, Adam]:
         use_trees(model)
     adam = Adam(policy, compute=torch.bfloat16)
     pair_loss = partial(dpo_loss, beta=BETA)
-    return partial(dpo_gradients, policy, reference, adam, pair_loss=pair_loss, share=SHARES[size.name]), adam
+    return partial(dpo_gradients, policy, reference, pair_loss=pair_loss, share=SHARES[size.name]), adam

@@ -124,7 +124,7 @@ def sft(policy: Policy, trees: Sequence[Tree]) -> None:
     use_trees(policy.model)
     adam = Adam(policy.model)
     for step in range(1, SFT_STEPS + 1):
-        show(step, sft_gradients(policy.model, adam, trees, SHARE))
+        show(step, sft_gradients(policy.model, trees, SHARE))
         adam.step(LEARNING_RATE, max_norm=1.0)
 
 
@@ -132,7 +132,7 @@ def train_reward(reward: RewardModel, trees: Sequence[Tree], ranks: Sequence[Seq
     use_trees(reward.body)
     adam = Adam(reward)
     for step in range(1, REWARD_STEPS + 1):
-        show(step, ranking_gradients(reward.body, reward.values, adam, trees, ranks, SHARE))
+        show(step, ranking_gradients(reward.body, reward.values, trees, ranks, SHARE))
         adam.step(LEARNING_RATE, max_norm=1.0)
 
 

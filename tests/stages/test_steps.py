@@ -62,20 +62,20 @@ class Scored(torch.nn.Module):
 def sft(share):
     model = tree_model()
     adam = Adam(model)
-    return sft_gradients(model, adam, DEMONSTRATIONS, share), adam
+    return sft_gradients(model, DEMONSTRATIONS, share), adam
 
 
 def dpo(share):
     policy, reference = tree_model(), tree_model(seed=1)
     adam = Adam(policy)
-    return dpo_gradients(policy, reference, adam, PAIRS, partial(dpo_loss, beta=0.1), share), adam
+    return dpo_gradients(policy, reference, PAIRS, partial(dpo_loss, beta=0.1), share), adam
 
 
 def ranking(share):
     model = Scored()
     use_trees(model.body)
     adam = Adam(model)
-    return ranking_gradients(model.body, model.score, adam, RANKINGS, RANKS, share), adam
+    return ranking_gradients(model.body, model.score, RANKINGS, RANKS, share), adam
 
 
 def plain_sft():
@@ -139,7 +139,7 @@ def test_k_of_two_is_a_pair_and_all_ties_teach_nothing():
     model = Scored()
     use_trees(model.body)
     tied = Adam(model)
-    loss = ranking_gradients(model.body, model.score, tied, RANKINGS[3:], RANKS[3:], Share(1000))
+    loss = ranking_gradients(model.body, model.score, RANKINGS[3:], RANKS[3:], Share(1000))
     assert loss == 0
     assert not any(gradient.any() for gradient in tied.gradients())
     assert any(gradient.any() for gradient in adam.gradients())
@@ -157,6 +157,6 @@ def test_a_few_updates_in_bfloat16_lower_the_loss():
     adam = Adam(model, compute=torch.bfloat16)
     losses = []
     for _ in range(20):
-        losses.append(sft_gradients(model, adam, DEMONSTRATIONS, Share(200)))
+        losses.append(sft_gradients(model, DEMONSTRATIONS, Share(200)))
         adam.step(0.01)
     assert losses[-1] < losses[0] / 2

@@ -19,7 +19,7 @@ from rather.batches.packing import Row, collate, round_up
 from rather.batches.trees import Tree
 from rather.errors import BadModel
 from rather.models.attention import NAME, Layout, reading
-from rather.models.norms import fuse_norms
+from rather.models.lighter import lighten
 
 CHUNK_BYTES = 64 << 20  # of logits at a time: large enough for full-speed products, small enough for any machine
 HEAD_STEP = 64  # head rows are rounded up to this many, so that the shapes of the products repeat
@@ -58,7 +58,7 @@ def last_tokens(row: Row) -> Tensor:
 def use_trees(model: PreTrainedModel) -> None:
     """Switch a transformers model to tree attention, and refuse one whose attention goes another way.
 
-    The proof is a forward: every layer must have asked for the row's layout. On a CPU its RMSNorms get faster too.
+    The proof is a forward: every layer must have asked for the row's layout. Its norms and GELUs get lighter too.
     """
     kind = getattr(model.config, "model_type", type(model).__name__)
     try:
@@ -72,7 +72,7 @@ def use_trees(model: PreTrainedModel) -> None:
     layers = model.config.get_text_config().num_hidden_layers
     if layout.calls != layers:
         raise _not_interface(kind, f"{layout.calls} of its {layers} layers asked for the tree")
-    fuse_norms(model)
+    lighten(model)
 
 
 def _not_interface(kind: str, why: str) -> BadModel:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,10 @@ PIECE = 1 << 18
 
 
 class Adam:
-    """AdamW with the paper's betas. For each batch: backward and `gather()` once a row, then `step(lr)` once.
+    """AdamW with the paper's betas. For each batch: backward once a row, then `step(lr)` once.
+
+    Every gradient is handed over as soon as the backward has formed it, so `.grad` is None again afterwards: a row's
+    gradients and the batch's sum of them are never both there whole.
 
     weight_decay: decoupled, on matrices only (a norm's gain or a bias has no business shrinking)
     """
@@ -50,14 +54,15 @@ class Adam:
         self.means = [torch.zeros_like(m) for m in self.masters]
         self.squares = [torch.zeros_like(m) for m in self.masters]
         self._sums: list[Tensor | None] = [None] * len(self.working)
+        for index, p in enumerate(self.working):
+            p.register_post_accumulate_grad_hook(partial(self._take, index))
 
-    def gather(self) -> None:
-        """Add the gradients of one backward to the batch's sum and let go of them. Two and more sum in float32."""
-        for i, p in enumerate(self.working):
-            if p.grad is not None:
-                total = self._sums[i]
-                self._sums[i] = p.grad if total is None else total.float().add_(p.grad)
-                p.grad = None
+    def _take(self, index: int, p: Tensor) -> None:
+        """Add a gradient to the batch's sum. Two and more sum in float32."""
+        if p.grad is not None:
+            total = self._sums[index]
+            self._sums[index] = p.grad if total is None else total.float().add_(p.grad)
+            p.grad = None
 
     def gradients(self) -> list[Tensor]:
         """The batch's gradients so far, one per name, for workers to sum among themselves in place."""

@@ -1,8 +1,8 @@
 """One batch forward and backward, for each of the losses that read trees.
 
-Every function walks the batch row by row under a token budget and leaves the gradients with the optimiser. The
-denominators are counted over the whole batch before it is split, so neither the budget nor the number of workers
-changes the result: each worker walks its share of the rows, and the shares add up.
+Every function walks the batch row by row under a token budget and leaves the sum of the rows' gradients in `.grad`, or
+with the `Adam` that takes them. The denominators are counted over the whole batch before it is split, so neither the
+budget nor the number of workers changes the result: each worker walks its share of the rows, and the shares add up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from rather.batches.trees import Tree
 from rather.losses import PreferenceLoss, padded_layout, ranking_loss, sequence_sums
 from rather.models.attention import Layout
 from rather.models.logprobs import Head, hidden_states, last_tokens, logprobs, targets, weighted_nll
-from rather.stages.optim import Adam
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Share:
         return [row.to(self.device) for row in rows(trees, self.budget, self.rank, self.workers)]
 
 
-def sft_gradients(model: PreTrainedModel, adam: Adam, trees: Sequence[Tree], share: Share) -> float:
+def sft_gradients(model: PreTrainedModel, trees: Sequence[Tree], share: Share) -> float:
     """Mean negative log-likelihood of the batch's response tokens (sec. 3.5); this worker's part of it."""
     tokens = sum(len(response) for tree in trees for response in tree.responses)
     total = 0.0
@@ -45,7 +44,6 @@ def sft_gradients(model: PreTrainedModel, adam: Adam, trees: Sequence[Tree], sha
         weight = torch.full((len(where.token),), 1 / tokens, device=hidden.device)
         loss = weighted_nll(hidden[where.predictor], where.token, weight, Head.of(model))
         loss.backward()
-        adam.gather()
         total += float(loss.detach())
     return total
 
@@ -53,7 +51,6 @@ def sft_gradients(model: PreTrainedModel, adam: Adam, trees: Sequence[Tree], sha
 def ranking_gradients(
     body: PreTrainedModel,
     score: Callable[[Tensor], Tensor],
-    adam: Adam,
     trees: Sequence[Tree],
     ranks: Sequence[Sequence[int]],
     share: Share,
@@ -75,7 +72,6 @@ def ranking_gradients(
         # A silent row has no scores; their empty sum still carries the graph that a sharded backward needs.
         loss = ranking_loss(table.pad(scores), table.pad(rank), denominator=len(trees)) if len(scores) else scores.sum()
         loss.backward()
-        adam.gather()
         total += float(loss.detach())
     return total
 
@@ -86,7 +82,6 @@ PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], PreferenceLoss]
 def dpo_gradients(
     policy: PreTrainedModel,
     reference: PreTrainedModel,
-    adam: Adam,
     trees: Sequence[Tree],
     pair_loss: PairLoss,
     share: Share,
@@ -104,7 +99,6 @@ def dpo_gradients(
         good, bad = row.response_of == 0, row.response_of == 1
         loss = pair_loss(logps[good], logps[bad], ref[good], ref[bad]).loss.sum() / len(trees)
         loss.backward()
-        adam.gather()
         total += float(loss.detach())
     return total
 

@@ -1,4 +1,4 @@
-"""The norm in few passes is the norm, and is put only where it is."""
+"""A function in fewer passes is the same function, and is put only where it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from families import tiny_family
-from rather.models.norms import _RMSNorm, fuse_norms
+from rather.models.lighter import _RMSNorm, lighten
 
 
 def test_gradcheck():
@@ -18,22 +18,22 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda x, w: _RMSNorm.apply(x, w, 1e-3), (x, w))
 
 
-@pytest.mark.parametrize(("family", "norms"), [("llama", 5), ("mistral", 5), ("qwen2", 5), ("qwen3", 9)])
-def test_norms_of_llama_kind_are_replaced_and_give_the_same_logits(family, norms):
+@pytest.mark.parametrize(("family", "modules"), [("llama", 5), ("mistral", 5), ("qwen2", 5), ("qwen3", 9), ("gpt2", 2)])
+def test_modules_are_replaced_and_the_logits_stay(family, modules):
     plain, fused = tiny_family(family), tiny_family(family)
-    assert fuse_norms(fused) == norms
+    assert lighten(fused) == modules
     ids = torch.arange(3, 60)[None]
     assert (plain(ids).logits - fused(ids).logits).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("family", ["gemma", "gemma2", "gemma3_text", "gpt2"])
+@pytest.mark.parametrize("family", ["gemma", "gemma2", "gemma3_text"])
 def test_a_norm_that_computes_something_else_is_left_alone(family):
-    assert fuse_norms(tiny_family(family)) == 0
+    assert lighten(tiny_family(family)) == 0
 
 
 def test_a_copy_of_a_model_reads_its_own_weights():
     model = tiny_family("llama")
-    fuse_norms(model)
+    lighten(model)
     twin = copy.deepcopy(model)
     ids = torch.arange(3, 60)[None]
     before = twin(ids).logits
