@@ -128,10 +128,11 @@ def test_a_resume_into_a_training_that_has_moved_is_exact_too(tmp_path):
 
 
 def test_tensors_are_read_into_the_tensors_that_are_there(tmp_path):
-    state = {"w": torch.ones(3), "list": [torch.zeros(2)], "grown": []}
+    state = {"w": nn.Parameter(torch.ones(3)), "list": [torch.zeros(2)], "grown": []}
     alias, inner, grown = state["w"], state["list"][0], state["grown"]
     checkpoint.save(tmp_path, {"w": torch.full((3,), 7.0), "list": [torch.ones(2)], "grown": [1, torch.ones(1)]}, 1)
     checkpoint.load_latest(tmp_path, state)
+    assert state["w"] is alias
     assert alias.tolist() == [7, 7, 7]
     assert inner.tolist() == [1, 1]
     assert grown == [1, torch.ones(1)]
@@ -237,6 +238,7 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_it_stays(tmp_path):
     first, *_, last = filled.stdout.splitlines()
     assert "could not be written" in first
     assert last == "1 10.0"
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]  # what did not fit is gone
 
 
 # ---- refusing

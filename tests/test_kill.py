@@ -25,7 +25,7 @@ from rather import checkpoint, files
 from rather.config import Config
 from rather.run import Run, read_metrics
 
-STEPS = 130  # more than 20 lives of at most 5 steps, and what they do before the kill arrives
+STEPS = 130  # more than 20 lives of at most 4 steps, and what they do before the kill arrives
 KILLS = 20
 
 
@@ -74,9 +74,29 @@ def finish(work: Callable[[], None]) -> None:
     assert status == 0, "a training that nobody killed failed; its traceback is on standard error"
 
 
+def until_killed(run: Path, announced: Path) -> None:
+    train(run, announced)
+    signal.pause()  # it came to its end sooner than the kill
+
+
 def said(announced: Path) -> int:
     """The last step that was announced, 0 if none was."""
     return int(announced.read_text().rpartition("\n")[0].rpartition("\n")[2] or 0)
+
+
+def live(run: Path, announced: Path, steps: int) -> tuple[int, list[float]]:
+    """Let a training announce some steps. -> its process, and the moments of its start and of each step seen."""
+    target = min(said(announced) + steps, STEPS)
+    last, moments = said(announced), [time.monotonic()]
+    child = fork(lambda: until_killed(run, announced))
+    while last < target:
+        time.sleep(0.001)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        assert not ended, f"a training ended by itself, status {status}; its traceback is on standard error"
+        now = said(announced)
+        moments += [time.monotonic()] * (now - last)
+        last = now
+    return child, moments
 
 
 def kill_again_and_again(folder: Path, kills: int, seed: int) -> list[dict[str, Any]]:
@@ -86,27 +106,26 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> list[dict[str, 
 
     run, announced = folder / "killed", folder / "announced"
     announced.touch()
+    child, (start, first, second, *_) = live(run, announced, 2)
+    to_start, to_step = first - start, second - first
     moments: list[dict[str, Any]] = []
-    while len(moments) < kills:
-        before, start = said(announced), time.monotonic()
-        child = fork(lambda: train(run, announced))
-        # A random number of steps, then a random part of the time that one took, starting up included.
-        steps = rng.randint(0, 5) if moments else 1
-        while said(announced) < before + steps:
-            time.sleep(0.001)
-        time.sleep(rng.random() * (time.monotonic() - start) / steps if steps else rng.uniform(0, 0.2))
+    while True:
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        state = new_state(1)
         moments.append(
             {
                 "killed": os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL,
                 "within a save": any(path.name.startswith(".step") for path in (run / "state").iterdir()),
                 "announced": said(announced),
-                "loaded": checkpoint.load_latest(run / "state", state) or 0,
+                "loaded": checkpoint.load_latest(run / "state", new_state(1)) or 0,
                 "metrics": len(read_metrics(run)),
             }
         )
+        if len(moments) == kills:
+            break
+        steps = rng.randint(0, 4)  # that many steps, then a random part of one; without steps, of starting up
+        child, _ = live(run, announced, steps)
+        time.sleep(rng.random() * (to_step if steps else to_start))
     finish(lambda: train(run, announced))
     return moments
 

@@ -69,6 +69,12 @@ def test_what_cannot_be_written_is_said_in_words(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
+def test_what_fails_at_reading_is_not_called_a_failure_to_write(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source"), files.replacing(tmp_path / "copy") as file:
+        file.write((tmp_path / "source").read_bytes())
+    assert names(tmp_path) == []
+
+
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "checkpoint"
     with files.replacing_folder(path) as folder:

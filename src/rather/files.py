@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from rather.errors import BadFile
 
@@ -32,11 +32,10 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if _is_ours(error, temporary, path):
+            raise cannot_write(path, error) from error
         raise
 
 
@@ -68,11 +67,10 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         sync_tree(temporary)
         put_in_place(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise cannot_write(path, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if _is_ours(error, temporary, path):
+            raise cannot_write(path, error) from error
         raise
 
 
@@ -126,6 +124,13 @@ def cannot_write(path: Path, error: OSError) -> BadFile:
         "What was there before is unchanged.",
         f"Free space or permissions for {path.parent}, or name another folder.",
     )
+
+
+def _is_ours(error: BaseException, temporary: Path, path: Path) -> TypeGuard[OSError]:
+    """Whether writing failed; the block that writes may fail at reading another file, which is for it to say."""
+    if not isinstance(error, OSError):
+        return False
+    return error.filename is None or str(error.filename).startswith((str(temporary), str(path)))
 
 
 def _temporary(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Whole-state checkpoints: killed at any moment, a run goes on from the last one to the same bytes.
 
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule, "rng": rng, "step": 0}
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule, "beta": 0.02,
+             "sampling": rng, "dropout": torch.default_generator}
     step = checkpoint.load_latest(run.state, state) or 0
     ...
     checkpoint.save(run.state, state, step, keep=2)
@@ -40,31 +41,33 @@ def save(folder: str | Path, state: dict[str, Any], step: int, keep: int = 2) ->
     rank, size = world()
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}{files.UNFINISHED}"
-    with together(f"the checkpoint of step {step}"):
+    what = f"the checkpoint of step {step}"
+    with together(what):
         tensors, values = flatten(state)
-        if is_first():
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                files.remove_unfinished(folder)
-                temporary.mkdir()
-            except OSError as error:
-                raise files.cannot_write(temporary, error) from None
     if names := differing(tensors) if size > 1 else []:
         raise BadSetting(
             f"These tensors are not the same on all workers: {', '.join(names[:5])}.",
             "A tensor is stored once for all. Workers that should agree have drifted apart, or this is a worker's own.",
             "Keep a worker's own state as numbers, numpy arrays or generators.",
         )
-    storage.write(temporary, tensors)
-    with together(f"the checkpoint of step {step}"):
-        files.write_text(temporary / f"values-{rank}.json", json.dumps(values))
-        mine = {path.name: _summed(path) for path in _written_by(rank, temporary)}
-    sums = {name: entry for part in gather_objects(mine) for name, entry in part.items()}
-    with together(f"the checkpoint of step {step}"):
+    try:
+        with together(what):
+            if is_first():
+                _begin(temporary)
+        storage.write(temporary, tensors)
+        with together(what):
+            files.write_text(temporary / f"values-{rank}.json", json.dumps(values))
+            mine = {path.name: _summed(path) for path in _written_by(rank, temporary)}
+        sums = {name: entry for part in gather_objects(mine) for name, entry in part.items()}
+        with together(what):
+            if is_first():
+                _finish(temporary, final, {"step": step, "workers": size, "torch": torch.__version__, "files": sums})
+                for old in steps(folder)[:-keep]:
+                    _remove(folder / f"step-{old:08d}")
+    except BaseException:
         if is_first():
-            _finish(temporary, final, {"step": step, "workers": size, "torch": str(torch.__version__), "files": sums})
-            for old in steps(folder)[:-keep]:
-                _remove(folder / f"step-{old:08d}")
+            shutil.rmtree(temporary, ignore_errors=True)  # what filled the disk should not go on filling it
+        raise
     return final
 
 
@@ -123,6 +126,15 @@ def steps(folder: str | Path) -> list[int]:
             "Move it away, or name the folder of the run.",
         )
     return sorted(found)
+
+
+def _begin(temporary: Path) -> None:
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(temporary.parent)
+        temporary.mkdir()
+    except OSError as error:
+        raise files.cannot_write(temporary, error) from None
 
 
 def _finish(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:

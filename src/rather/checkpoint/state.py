@@ -174,7 +174,8 @@ def put(here: Any, stored: Any, tensors: Mapping[str, Tensor], inside: bool = Fa
     """
     kind, content = _kind(stored)
     if kind == "tensor":
-        return tensors[content]
+        # A tensor (or nn.Parameter) of the caller's own has been read into and stays the object it is.
+        return here if isinstance(here, Tensor) and not inside else tensors[content]
     if kind in GENERATORS:
         _, _, restore = GENERATORS[kind]
         try:

@@ -25,8 +25,11 @@ from rather.errors import BadFile
 INDEX = ".metadata"
 
 _KNOWN = {
-    *((Metadata.__module__, name) for name in ("Metadata", "MetadataIndex", "TensorStorageMetadata")),
-    *((Metadata.__module__, name) for name in ("TensorProperties", "ChunkStorageMetadata", "StorageMeta")),
+    (Metadata.__module__, "Metadata"),
+    (Metadata.__module__, "MetadataIndex"),
+    (Metadata.__module__, "TensorStorageMetadata"),
+    (Metadata.__module__, "TensorProperties"),
+    (Metadata.__module__, "ChunkStorageMetadata"),
     (Metadata.__module__, "_MEM_FORMAT_ENCODING"),
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
     ("torch.serialization", "_get_layout"),
