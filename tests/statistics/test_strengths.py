@@ -62,6 +62,18 @@ def test_two_players_have_the_log_odds_of_their_wins():
         found.win_rate("x", "z")
 
 
+def test_two_players_with_ties_have_closed_forms():
+    """30 wins, 20 ties, 10 losses. Davidson: d = log(w / l), nu = t / sqrt(w l); Rao and Kupper: the logits of w and l."""
+    data = columns([("x", "y", 30), ("y", "x", 10)], [("x", "y", 20)])
+    davidson = bradley_terry(*data, ties="davidson", baseline="y")
+    close([davidson.players["x"].value, davidson.tie_parameter], [np.log(3), 20 / np.sqrt(300)])
+    rao_kupper = bradley_terry(*data, ties="rao-kupper", baseline="y")
+    won, lost = np.log(30 / 30), np.log(10 / 50)  # d - delta, -d - delta
+    close([rao_kupper.players["x"].value, rao_kupper.tie_parameter], [(won - lost) / 2, np.exp(-(won + lost) / 2)])
+    for found in (davidson, rao_kupper):
+        close(found.win_rate("x", "y"), 40 / 60)
+
+
 def test_near_separable_data_goes_all_the_way():
     found = bradley_terry(*columns([("x", "y", 5000), ("y", "x", 1)]), ties="half", baseline="y")
     close(found.players["x"].value, np.log(5000), 1e-8)
