@@ -63,7 +63,7 @@ def test_two_players_have_the_log_odds_of_their_wins():
 
 
 def test_two_players_with_ties_have_closed_forms():
-    """30 wins, 20 ties, 10 losses. Davidson: d = log(w / l), nu = t / sqrt(w l); Rao and Kupper: the logits of w and l."""
+    """30 wins, 20 ties, 10 losses. Davidson: d = log(w / l), nu = t / sqrt(w l); Rao-Kupper: two logits."""
     data = columns([("x", "y", 30), ("y", "x", 10)], [("x", "y", 20)])
     davidson = bradley_terry(*data, ties="davidson", baseline="y")
     close([davidson.players["x"].value, davidson.tie_parameter], [np.log(3), 20 / np.sqrt(300)])
