@@ -69,7 +69,8 @@ def test_a_full_disk_is_broken():
     problems: list[doctor.Problem] = []
     doctor.disk(Path("/proc"), problems)
     assert problems[0].found == "0.0 GB are free in /proc."
-    assert problems[0].fatal
+    assert problems[1].found.startswith("/proc cannot be written: ")
+    assert all(problem.fatal for problem in problems[:2])
 
 
 def test_every_extra_of_pyproject_is_explained_and_its_packages_are_looked_for():

@@ -79,3 +79,14 @@ def test_without_packages_it_fails_in_words_and_the_next_call_starts_afresh(proj
     assert not (project.VENV / "left over").exists()
     assert project.UNFINISHED.exists()
     assert not project.is_ready(["dev"])
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not here")
+def test_an_old_python_is_refused_in_words(tmp_path):
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\n')
+    old.chmod(0o755)
+    done = subprocess.run(["make", "lint", f"PYTHON={old}"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert "needs Python 3.11 or newer; found here: Python 3.9.2." in done.stderr
+    assert "make PYTHON=/path/to/python3.11 lint" in done.stderr

@@ -141,8 +141,7 @@ def hub_offline() -> bool:
 
 
 def disk(folder: Path, problems: list[Problem]) -> dict[str, Any]:
-    temporary = Path(tempfile.gettempdir())
-    free, free_temporary = shutil.disk_usage(folder).free, shutil.disk_usage(temporary).free
+    free = shutil.disk_usage(folder).free
     if free < GB:
         problems.append(
             Problem(
@@ -151,32 +150,35 @@ def disk(folder: Path, problems: list[Problem]) -> dict[str, Any]:
                 fatal=True,
             )
         )
-    if free_temporary < GB:
-        problems.append(
-            Problem(
-                f"{free_temporary / GB:.1f} GB are free in {temporary}, the folder for temporary files.",
-                "Free some space, or set TMPDIR to a folder with more.",
-            )
-        )
-    locks = None
-    if not os.access(folder, os.W_OK):
-        problems.append(Problem(f"{folder} cannot be written.", "Work in a folder of your own.", fatal=True))
-    elif free > 0:
-        locks = limits.locks_work(folder)
-        if not locks:
+    about: dict[str, Any] = {"folder": str(folder), "free": free, "locks": None, "temporary": None, "temporary_free": 0}
+    try:
+        about["locks"] = limits.locks_work(folder)
+        if not about["locks"]:
             problems.append(
                 Problem(
                     f"File locks do not work in {folder}: two processes on one run would not notice each other.",
                     "Keep runs on a local disk, or see to it yourself that one process writes a run.",
                 )
             )
-    return {
-        "folder": str(folder),
-        "free": free,
-        "temporary": str(temporary),
-        "temporary_free": free_temporary,
-        "locks": locks,
-    }
+    except OSError as error:
+        problems.append(
+            Problem(
+                f"{folder} cannot be written: {error.strerror}.", "Work in a folder of your own with space.", fatal=True
+            )
+        )
+    try:
+        about["temporary"] = tempfile.gettempdir()  # tries to write, so a full disk has none
+        about["temporary_free"] = shutil.disk_usage(about["temporary"]).free
+    except OSError:
+        pass  # said with the rest, as no space
+    if about["temporary_free"] < GB:
+        problems.append(
+            Problem(
+                f"{about['temporary_free'] / GB:.1f} GB are free for temporary files.",
+                "Free some space, or set TMPDIR to a folder with more.",
+            )
+        )
+    return about
 
 
 def torch_can(quick: bool, cores: int, problems: list[Problem]) -> dict[str, Any]:
@@ -265,7 +267,7 @@ def in_words(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
     locks = {True: "file locks work", False: "no file locks", None: "locks not tried"}[disk["locks"]]
     yield (
         "disk",
-        f"{disk['free'] / GB:.1f} GB free here ({locks}), {disk['temporary_free'] / GB:.1f} GB in {disk['temporary']}",
+        f"{disk['free'] / GB:.1f} GB free here ({locks}), {disk['temporary_free'] / GB:.1f} GB for temporary files",
     )
     yield "hub", "offline (HF_HUB_OFFLINE): only what is on disk" if about["hub_offline"] else "online"
     yield "terminal", "colours" if about["colour"] else "plain"
