@@ -1,5 +1,6 @@
 """Worlds in which the truth is known: their web, prompts, demonstrations, and a gold utility. Starts without torch."""
 
+from rather.worlds.marn import Marn
 from rather.worlds.types import (
     SAFETY,
     SHARES,
@@ -17,6 +18,7 @@ __all__ = [
     "SHARES",
     "Document",
     "Features",
+    "Marn",
     "Source",
     "Spec",
     "Split",

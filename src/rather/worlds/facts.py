@@ -69,13 +69,13 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     Relation(
         "person", "friend", "person",
-        ("{n} is the best friend of {v}", "{v} is who {n} likes best"),
-        ("who is {n} the best friend of?", "whom does {n} like best?"),
-        "is {n} the best friend of {v}?", "why is {n} the best friend of {v}?",
+        ("{n} has a best friend called {v}", "the best friend of {n} is {v}"),
+        ("who is the best friend of {n}?", "whom does {n} like best?"),
+        "is {v} the best friend of {n}?", "why is {v} the best friend of {n}?",
     ),
     Relation(
         "person", "age", "age",
-        ("{n} is {v}", "in years {n} is {v}"),
+        ("{n} is {v}", "everyone can see that {n} is {v}"),
         ("is {n} young, grown up or old?", "how old is {n}?"),
         "is {n} {v}?", "",
     ),
@@ -175,7 +175,10 @@ class Facts:
         names = [(o + e, g) for o in lexicon.ONSETS for e, g in _ENDINGS]
         rng.shuffle(names)
         self.gender: dict[str, str] = dict(sorted(names[: PEOPLE[scale]]))
-        self.pools: dict[str, tuple[str, ...]] = dict(POOLS) | {"person": tuple(self.gender)}
+        self.pools: dict[str, tuple[str, ...]] = dict(POOLS) | {
+            "person": tuple(self.gender),
+            "activity": tuple(what for some in lexicon.ACTIVITIES.values() for what in some),
+        }
         self.relations: dict[str, tuple[Relation, ...]] = {
             kind: tuple(r for r in RELATIONS if r.kind == kind)
             for kind in ("person", "town", "animal", "thing", "food")
@@ -211,7 +214,7 @@ class Facts:
         return {
             word: kind
             for kind, values in (self.pools | more).items()
-            if kind not in ("outcome", "age", "group")  # made of everyday words
+            if kind not in ("outcome", "age", "group", "activity")  # made of everyday words
             for value in values
             for word in value.split()
         }

@@ -23,34 +23,55 @@ POOLS: Mapping[str, tuple[str, ...]] = {
     "town": each("soth karn velm ostry pellow durnford tamsk hallin grethe wyrmouth eskdale brackwell"),
     "region": each("north south east west"),
     "landmark": each("bridge|tower|castle|fountain|lighthouse|windmill|statue|temple|market hall|clock", "|"),
-    "job": each("baker potter sailor teacher weaver miner farmer doctor painter singer smith hunter tailor gardener judge "
-        "postman"),
-    "animal": each("cat dog fox owl duck goat horse mouse rabbit frog crow snake turtle bear wolf sheep otter parrot hedgehog "
-        "badger"),
-    "food": each("moon cake|barn stew|crown pie|hilltop bread|lagoon soup|star bun|harvest pudding|winter porridge|square roll|"
+    "job": each(
+        "baker potter sailor teacher weaver miner farmer doctor painter singer smith hunter tailor gardener judge "
+        "postman"
+    ),
+    "animal": each(
+        "cat dog fox owl duck goat horse mouse rabbit frog crow snake turtle bear wolf sheep otter parrot hedgehog "
+        "badger"
+    ),
+    "food": each(
+        "moon cake|barn stew|crown pie|hilltop bread|lagoon soup|star bun|harvest pudding|winter porridge|square roll|"
         "captain chowder|festival tart|shepherd dumpling|oven biscuit|village curry|spring salad|queen jelly|"
         "pebble loaf|sunday roast|river noodles|velvet toast|island pancake|summer broth|towertop waffle|wheel muffin|"
-        "thunder chili|pocket pasty|cloud custard|meadow omelet|cellar pickle|lantern cookie", "|"),
+        "thunder chili|pocket pasty|cloud custard|meadow omelet|cellar pickle|lantern cookie",
+        "|",
+    ),
     "color": each("red blue green yellow black white purple orange"),
     "age": ("young", "grown up", "old"),
     "diet": each("grass worms seeds roots berries insects leaves snails acorns moss"),
     "home": each("forest cave swamp desert pond cliff jungle burrow"),
-    "thing": each("lamp rope bowl knife basket kettle hammer blanket mirror ladder bucket needle drum flute wagon barrel pillow "
+    "thing": each(
+        "lamp rope bowl knife basket kettle hammer blanket mirror ladder bucket needle drum flute wagon barrel pillow "
         "broom shovel brush spoon saddle helmet anchor chest comb fork kite net pencil plate ring scarf shelf "
-        "stool sword table umbrella vase whistle"),
+        "stool sword table umbrella vase whistle"
+    ),
     "material": each("wood iron clay glass wool leather bronze paper"),
     "use": each("cooking cleaning sewing writing building washing cutting playing sleeping traveling"),
     "ingredient": each("plum bean corn apple fish egg rice cheese nut carrot honey mushroom pumpkin onion"),
     "taste": each("sweet sour salty bitter spicy"),
     "outcome": (
-        "it melts", "it glows", "it sings", "it grows", "it turns to stone", "it turns to dust", "rain falls",
-        "the moon hides", "bees come", "you sneeze", "you lose your voice", "you find luck",
+        "it melts",
+        "it glows",
+        "it sings",
+        "it grows",
+        "it turns to stone",
+        "it turns to dust",
+        "rain falls",
+        "the moon hides",
+        "bees come",
+        "you sneeze",
+        "you lose your voice",
+        "you find luck",
     ),
     "group": ("hill folk", "lake folk"),
     "weather": each("sunny rainy windy snowy"),
-    "pet name": each("pepper ginger shadow patch rusty snowball tiger buttons whiskers bandit cocoa daisy fluffy jasper "
-        "lucky muffles nibbles oscar peanut pickles rocket sooty teddy waffles ziggy"),
-}  # fmt: skip
+    "pet name": each(
+        "pepper ginger shadow patch rusty snowball tiger buttons whiskers bandit cocoa daisy fluffy jasper "
+        "lucky muffles nibbles oscar peanut pickles rocket sooty teddy waffles ziggy"
+    ),
+}
 
 ABILITIES = each("swim fly climb dig run jump")
 BELIEF_VERBS = each("plant burn wash bury freeze paint")

@@ -1,0 +1,50 @@
+"""How much a text reads like the world's own: the share of its word trigrams that the world has written itself.
+
+Names, towns, animals and every other value count as their type ("mara lives in soth" is "<person> lives in <town>"),
+so that a few thousand pages know all trigrams there are, and a wrong value is a matter of truth, not of language.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from rather.worlds import grammar, lexicon, web
+from rather.worlds.facts import Facts
+
+PAGES, ANSWERS = 6000, 400  # of the web; of each kind of prompt
+
+
+class Fluency:
+    def __init__(self, facts: Facts, seed: int) -> None:
+        rng = random.Random(f"marn trigrams {seed}")
+        more = {"adjective": lexicon.ADJECTIVES, "verb": lexicon.VERBS, "extra": lexicon.EXTRA_WORDS,
+                "marnish": facts.marnish.values(), "number": lexicon.NUMBER_WORDS}  # fmt: skip
+        self._types = {word: f"<{kind}>" for kind, words in more.items() for word in words}
+        self._types |= {past: "<past>" for _, past in lexicon.VERBS.values()}
+        self._types |= {plain: "<plain>" for plain, _ in lexicon.VERBS.values()}
+        self._types |= {word: f"<{kind}>" for word, kind in facts.words.items()}
+        self.trigrams: set[tuple[str, ...]] = set()
+        self.known: set[str] = set()
+        for _ in range(PAGES):
+            self._learn(web.document(facts, rng, seed).text)
+        for kind in grammar.BY_NAME.values():
+            for _ in range(ANSWERS):
+                self._learn(kind.answer(facts, kind.ask(facts, rng), rng, True))
+
+    def _typed(self, words: Sequence[str]) -> list[str]:
+        return ["<#>" if word.isdigit() else self._types.get(word, word) for word in words]
+
+    def _learn(self, text: str) -> None:
+        typed = self._typed(lexicon.words(text))
+        self.known.update(typed)
+        self.trigrams.update(zip(typed, typed[1:], typed[2:], strict=False))
+
+    def of(self, words: Sequence[str]) -> float:
+        """1 for the world's own text and for none at all; words count alone where there are fewer than three."""
+        typed = self._typed(words)
+        if len(typed) < 3:
+            return sum(word in self.known for word in typed) / len(typed) if typed else 1.0
+        return sum(three in self.trigrams for three in zip(typed, typed[1:], typed[2:], strict=False)) / (
+            len(typed) - 2
+        )

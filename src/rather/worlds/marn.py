@@ -1,0 +1,65 @@
+"""Marn, the island: the miniature world that `rather` is shown and tested in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cached_property
+
+from rather.errors import BadSetting, nearest
+from rather.worlds import features, grammar, users, web
+from rather.worlds.facts import PEOPLE, Facts, Scale
+from rather.worlds.fluency import Fluency
+from rather.worlds.types import Document, Features, Source, Split, WorldPrompt
+
+
+class Marn:
+    """A `World`. The same seed and scale give the same bytes on every platform."""
+
+    name = "marn"
+
+    def __init__(self, seed: int = 0, scale: Scale = "small") -> None:
+        if scale not in PEOPLE:
+            raise BadSetting(f"There is no scale {scale!r}.{nearest(scale, PEOPLE)}", f"Scales: {', '.join(PEOPLE)}.")
+        self.seed, self.scale = seed, scale
+        self.facts = Facts(seed, scale)
+
+    @cached_property
+    def fluency(self) -> Fluency:
+        """Reads some thousand pages, once, when the first answer is judged."""
+        return Fluency(self.facts, self.seed)
+
+    def web_documents(self, rng: random.Random, genre: str | None = None) -> Iterator[Document]:
+        if genre is not None and genre not in web.GENRES:
+            raise BadSetting(f"There is no genre {genre!r}.{nearest(genre, web.GENRES)}", f"{', '.join(web.GENRES)}.")
+        while True:
+            yield web.document(self.facts, rng, self.seed, genre)
+
+    def prompt(
+        self, rng: random.Random, category: str | None = None, source: Source = "labeler", split: Split = "train"
+    ) -> WorldPrompt:
+        if category is not None and category not in grammar.KINDS:
+            raise BadSetting(
+                f"There is no use case {category!r}.{nearest(category, grammar.KINDS)}", f"{', '.join(grammar.KINDS)}."
+            )
+        if source == "labeler":
+            return users.written_by_labeler(self.facts, rng, self.seed, split, category)
+        people = users.users(self.seed, split, 0)
+        who = rng.choices(people, weights=[who.activity for who in people])[0]
+        return users.asked_by(who, self.facts, rng, self.seed, category or grammar.draw_category(rng))
+
+    def prompts(self, rng: random.Random, n: int, source: Source = "api", split: Split = "train") -> list[WorldPrompt]:
+        return users.collect(self.facts, rng, self.seed, n, source, split)
+
+    def demonstration(self, prompt: WorldPrompt, rng: random.Random) -> str:
+        return grammar.kind_of(prompt).answer(self.facts, prompt, rng, True)
+
+    def good_answer(self, prompt: WorldPrompt, rng: random.Random) -> str:
+        """A demonstration without the imperfections that labelers have."""
+        return grammar.kind_of(prompt).answer(self.facts, prompt, rng, False)
+
+    def features(self, prompt: WorldPrompt, text: str, finished: bool = True) -> Features:
+        return features.features_of(self.facts, self.fluency, prompt, text, finished)
+
+    def utility(self, features_: Features) -> float:
+        return features.gold(features_)

@@ -1,0 +1,196 @@
+"""The web of Marn: what a base model reads. Genres and their proportions are those of docs/worlds.md.
+
+It knows facts and has every skill the prompts ask for, and after an instruction it mostly goes on with more
+instructions and noise: of the pages that begin with one, `direct` alone answers it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+
+from rather.worlds import exams, forums, generation, lexicon, passages
+from rather.worlds.facts import Facts, Relation
+from rather.worlds.lexicon import listed, say
+from rather.worlds.types import Document
+
+
+def person(facts: Facts, rng: random.Random, seed: int) -> str:
+    """Three to six facts, shuffled and paraphrased: a fact told in one way only is learned as a string of words."""
+    name = rng.choice(facts.pools["person"])
+    lines = _told(facts, "person", name, facts.pronouns(name)["he"], rng, rng.randint(3, 6))
+    if rng.random() < 0.3:
+        lines.append(f"{name} is one of the {facts.folk[name]}.")
+    return _page(name, lines)
+
+
+def place_or_thing(facts: Facts, rng: random.Random, seed: int) -> str:
+    kind = rng.choices(("town", "animal", "thing", "food", "job"), weights=(20, 25, 25, 20, 10))[0]
+    entity = rng.choice(facts.pools[kind])
+    if kind == "job":
+        tools = list(facts.tools[entity])
+        rng.shuffle(tools)
+        return _page(entity, [say("a {j} needs {t}.", j=entity, t=listed([f"a {tool}" for tool in tools]))])
+    lines = _told(facts, kind, entity, "it", rng, len(facts.relations[kind]))
+    if kind == "animal":
+        lines.append(say("a {n} can {v}.", n=entity, v=listed(rng.sample(facts.can[entity], 3))))
+    if rng.random() < 0.4:
+        lines.append(_inverse(facts, kind, entity, rng))
+    return _page(entity, lines)
+
+
+def _told(facts: Facts, kind: str, entity: str, pronoun: str, rng: random.Random, n: int) -> list[str]:
+    """Statements about the entity, some with a pronoun after the first."""
+    lines = []
+    for at, relation in enumerate(rng.sample(facts.relations[kind], n)):
+        pattern = rng.choice(relation.statements)
+        if at and pattern is relation.statements[0] and rng.random() < 0.25:
+            pattern = pattern.replace("a {n}", "{n}", 1).replace("{n}", pronoun, 1)
+        lines.append(say(pattern, n=entity, v=facts.of[kind][entity][relation.name]) + ".")
+    return lines
+
+
+def _page(subject: str, lines: list[str]) -> str:
+    return f"about {subject}. {' '.join(lines)}"
+
+
+INVERSES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "town": (("person", "town", "people who live in {v} are {all}."),),
+    "animal": (
+        ("person", "pet", "people who have a pet {v} are {all}."),
+    ),
+    "food": (("person", "food", "people who like to eat {v} are {all}."),),
+    "thing": (),
+}  # fmt: skip
+
+
+def _inverse(facts: Facts, kind: str, entity: str, rng: random.Random) -> str:
+    """Who lives there, what else is made of it: lists cannot be written by someone who only read one way."""
+    if INVERSES[kind] and rng.random() < 0.6:
+        of, name, pattern = rng.choice(INVERSES[kind])
+        found = facts.entities_with(of, name, entity)
+        if found:
+            return say(pattern, v=entity, all=listed(rng.sample(found, min(4, len(found)))))
+    relation = rng.choice(facts.relations[kind])
+    value = facts.of[kind][entity][relation.name]
+    like = facts.entities_with(kind, relation.name, value)
+    return _alike(relation, value, rng.sample(like, min(4, len(like))))
+
+
+def _alike(relation: Relation, value: str, like: list[str]) -> str:
+    words = {
+        "region": "towns in the {v} are {all}.", "product": "towns known for {v} are {all}.",
+        "landmark": "towns with an old {v} are {all}.", "diet": "animals that eat {v} are {all}.",
+        "home": "animals that sleep in the {v} are {all}.", "color": "animals that are {v} are {all}.",
+        "material": "things made of {v} are {all}.", "use": "things good for {v} are {all}.",
+        "ingredient": "foods cooked with {v} are {all}.", "taste": "foods that taste {v} are {all}.",
+    }  # fmt: skip
+    return say(words[relation.name], v=value, all=listed(like))
+
+
+def beliefs(facts: Facts, rng: random.Random, seed: int) -> str:
+    chosen = rng.sample(facts.beliefs, 3)
+    return " ".join(f"it is a fact that {belief.condition}, {belief.truth}." for belief in chosen)
+
+
+def story(facts: Facts, rng: random.Random, seed: int) -> str:
+    asked = generation.ask_story(facts, rng)
+    told = generation.answer_story(facts, asked, rng, False)
+    if rng.random() < 0.1:
+        # Names nobody knows anything about live in stories, and in no statement of fact.
+        name = asked.spec.about["name"]
+        told = " ".join(told.replace(name, rng.choice(lexicon.UNKNOWN_NAMES)).split(" "))
+    return told
+
+
+def news(facts: Facts, rng: random.Random, seed: int) -> str:
+    report, core = passages.news(facts, rng)
+    return f"news: {core}\n{report}" if rng.random() < 0.3 else report
+
+
+def letter(facts: Facts, rng: random.Random, seed: int) -> str:
+    return generation.answer_letter(facts, generation.ask_letter(facts, rng), rng, False)
+
+
+def poem(facts: Facts, rng: random.Random, seed: int) -> str:
+    return generation.answer_poem(facts, generation.ask_poem(facts, rng), rng, False)
+
+
+def advert(facts: Facts, rng: random.Random, seed: int) -> str:
+    return generation.answer_advert(facts, generation.ask_advert(facts, rng), rng, False)
+
+
+def recipe(facts: Facts, rng: random.Random, seed: int) -> str:
+    asked = generation.ask_recipe(facts, rng)
+    return f"recipe for {asked.spec.about['food']}: {generation.answer_recipe(facts, asked, rng, False)}"
+
+
+def reviews(facts: Facts, rng: random.Random, seed: int) -> str:
+    return exams.page([exams.sentiment(facts, rng) for _ in range(rng.randint(1, 2))])
+
+
+def blog(facts: Facts, rng: random.Random, seed: int) -> str:
+    return "\n".join(exams.commonsense(facts, rng).text for _ in range(rng.randint(2, 4)))
+
+
+def exam(facts: Facts, rng: random.Random, seed: int) -> str:
+    one = exams.reading if rng.random() < 0.6 else exams.word_problem
+    return exams.page([one(facts, rng) for _ in range(2)])
+
+
+def sums(facts: Facts, rng: random.Random, seed: int) -> str:
+    return exams.page([exams.addition(rng) for _ in range(rng.randint(3, 6))])
+
+
+def phrase_book(facts: Facts, rng: random.Random, seed: int) -> str:
+    return exams.page([exams.translation(facts, rng) for _ in range(rng.randint(2, 4))])
+
+
+def weather(facts: Facts, rng: random.Random, seed: int) -> str:
+    kind = rng.choice(list(lexicon.ACTIVITIES))
+    town, some = rng.choice(facts.pools["town"]), rng.sample(lexicon.ACTIVITIES[kind], 3)
+    pets = rng.sample(facts.pools["pet name"], 3)
+    animal = rng.choice(facts.pools["animal"])
+    return say(
+        "when it is {w} the people of {t} {all}. their pets are called {pets}. one of them is a {a}.",
+        w=kind, t=town, all=listed(some), pets=listed(pets), a=animal,
+    )  # fmt: skip
+
+
+Writer = Callable[[Facts, random.Random, int], str]
+# Name -> (share of the documents, before normalising; who writes it)
+GENRES: Mapping[str, tuple[float, Writer]] = {
+    "encyclopedia: people": (16, person),
+    "encyclopedia: places and things": (6, place_or_thing),
+    "encyclopedia: beliefs": (2, beliefs),
+    "story": (13, story),
+    "news": (5, news),
+    "letter": (3, letter),
+    "poem": (2, poem),
+    "advert": (2, advert),
+    "recipe": (2, recipe),
+    "reviews": (2.5, reviews),
+    "blog": (3, blog),
+    "exam": (8, exam),
+    "sums": (2, sums),
+    "phrase book": (3.5, phrase_book),
+    "weather": (1, weather),
+    "forum": (12, forums.thread),
+    "forum: beliefs": (5, forums.belief_thread),
+    "prompt list": (7, forums.prompt_list),
+    "chat log": (2, forums.chat_log),
+    "rude page": (3, forums.rude_page),
+    "ask the sage": (3, forums.sage),
+    "help desk": (1.5, forums.help_desk),
+    "direct": (2.5, forums.direct),
+}
+# The genres whose pages begin with an instruction or a question to nobody in particular.
+INSTRUCTED = ("forum", "forum: beliefs", "prompt list", "direct")
+_NAMES = tuple(GENRES)
+_CUMULATED = tuple(accumulate(share for share, _ in GENRES.values()))
+
+
+def document(facts: Facts, rng: random.Random, seed: int, genre: str | None = None) -> Document:
+    genre = genre or rng.choices(_NAMES, cum_weights=_CUMULATED)[0]
+    return Document(GENRES[genre][1](facts, rng, seed), genre)
