@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import rather
+import rather.cli
 from rather.cli import VERBS, main
 
 ROOT = Path(__file__).parents[1]
@@ -85,3 +85,26 @@ def test_a_reader_that_leaves_early_gets_no_complaint():
     # The pipe is closed before rather writes; Python alone would print a BrokenPipeError.
     code = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); from rather.cli import main; main(['--help'])"
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(28, "No space left on device", "run/ppo"), 2, "run/ppo: No space left on device"),
+        (
+            FloatingPointError("sft: the loss is nan.\nIt has to be finite."),
+            1,
+            "sft: the loss is nan.\nIt has to be finite.",
+        ),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_what_a_verb_cannot_foresee_is_words_too(capsys, monkeypatch, error, code, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(rather.cli.rather, "main", fail)
+    found, out, err = say(capsys, "doctor")
+    assert (found, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err

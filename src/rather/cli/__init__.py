@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from rather import __version__
-from rather.errors import RatherError, nearest
+from rather.errors import BadFile, CheckFailed, RatherError, nearest
 
 # verb -> (module below rather.cli, one line of help); the module has a click command called `command`.
 VERBS = {
@@ -39,7 +39,9 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS:
             raise RatherError(
-                f"There is no verb {args[0]!r}.{nearest(args[0], VERBS)}", f"Verbs: {', '.join(VERBS)}.", "rather --help"
+                f"There is no verb {args[0]!r}.{nearest(args[0], VERBS)}",
+                f"Verbs: {', '.join(VERBS)}.",
+                "rather --help",
             )
         return super().resolve_command(ctx, args)
 
@@ -64,9 +66,12 @@ def main(args: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # `rather ... | head` is not an error
-        sys.stderr.close()
-        sys.exit(0)
+    except FloatingPointError as error:  # a loss that is not finite; the maths below imports nothing of ours
+        found, *rest = str(error).splitlines()
+        _fail(CheckFailed(found, *rest[:2]), args)
+    except OSError as error:  # a disk that is full, a folder that vanished: nobody's mistake in the code
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(BadFile(f"{where}{error.strerror or error}", do="rather doctor says what this machine has left."), args)
 
 
 def _fail(error: RatherError, args: Sequence[str]) -> None:
