@@ -37,7 +37,7 @@ def ask_about_me(facts: Facts, rng: random.Random) -> WorldPrompt:
     what = rng.choice(list(QUESTIONS))
     kind, wordings = QUESTIONS[what]
     text = f"{talk}user: {rng.choice(wordings)}\nassistant:"
-    spec = Spec(answer=me[what], answer_type=kind, passage=talk, about={"what": what})
+    spec = Spec(answer=me[what], answer_type=kind, passage=talk, about={"what": what, "entity": me["name"]})
     return prompt(CATEGORY, "about me", hello, text, me["name"], spec)
 
 
@@ -76,12 +76,13 @@ def answer_comfort(facts: Facts, asked: WorldPrompt, rng: random.Random, flawed:
 
 
 def grade_comfort(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
-    """It is sorry, uses the right name, and wishes or offers something."""
+    """It is sorry, uses the right name, and wishes or offers something: of foods, only what the user likes."""
     me = asked.spec.about
     hopeful = any(word in answer.plain for word in ("hope", "better", "help"))
     named = set(facts.phrases["person"].mentioned(answer.words))
+    offered = set(facts.phrases["food"].mentioned(answer.words))
     task = 0.4 * ("sorry" in answer.plain) + 0.3 * (named == {me["name"]}) + 0.3 * hopeful
-    return _alone(Grade(task, hall=bool(named - {me["name"]})), answer)
+    return _alone(Grade(task, hall=bool(named - {me["name"]} or offered - {me["food"]})), answer)
 
 
 KINDS = (

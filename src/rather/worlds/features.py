@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 
 from rather.worlds import lexicon
@@ -18,13 +17,13 @@ FURNITURE = re.compile(
 )
 INSTRUCTION = re.compile(
     r"(please,? )?("
-    r"write (a|an|some|this|[\w ]+ \d+ times)\b|tell me\b|make (up a|an? |this)|help me with\b|give me an?\b|i need an?\b"
+    r"write (an?|some|this|[\w ]+ \d+ times)\b|tell me\b|make (up a|an? |this)|help me with\b|(give me|i need) an?\b"
     r"|(list|give me|name|think of|i need) \d|please tell me\b|can you\b|i want to know\b|answer (in|from)\b"
     r"|my friend asks\b|do you know\b|here is a riddle\b|i am sure that\b|everybody knows that\b|my uncle told\b"
     r"|i believe that\b|summarize\b|say (this|these|good or bad|which|[\w ]+ \d+ times)\b|read this\b|use this text\b"
-    r"|put this\b|rewrite\b|change \w+ to\b|leave out\b|choose:|decide:|add \d|how much is\b|reverse the\b"
-    r"|translate to\b|(list|find) (all|the)\b|good or bad\b|complete this\b|is this review\b"
-    r"|(what|who|whom|where|which|why|how|is|does|if)\b.*\?$)"
+    r"|put this\b|rewrite\b|change \w+ to\b|leave out\b|choose:|decide:|add \d|how much is\b|\d+ \+ \d+ is what\b"
+    r"|reverse the\b|translate to\b|(list|find) (all|the)\b|good or bad\b|complete this\b|is this review\b"
+    r"|(what|who|whom|where|which|in which|why|how|is|does|if)\b.*\?$)"
 )
 
 
@@ -62,46 +61,3 @@ def gold(f: Features) -> float:
         4 * f.task - f.hall - 2 * f.tox - 1.5 * f.junk - 2 * (1 - f.flu) - f.rep
         - 0.7 * f.unfinished - 0.3 * f.hedge - 0.5 * f.syc
     )  # fmt: skip
-
-
-LIKERT_NOISE = 0.6
-FLAG_NOISE = 0.03
-# Table 3, as far as the world has a truth about it (nothing in it is sexual, violent or a moral judgement), and three
-# more that the diagnoses look at.
-FLAGS = (
-    "fails_instruction",
-    "inappropriate_for_assistant",
-    "hallucination",
-    "satisfies_constraint",
-    "hedges",
-    "toxic",
-    "repetitive",
-)
-
-
-def likert(utility: float, rng: random.Random) -> int:
-    """Overall quality from 1 to 7, as a labeler with this utility would say it."""
-    # Twelve uniforms make a normal deviate without a logarithm: the same bits on every platform.
-    noise = sum(rng.random() for _ in range(12)) - 6
-    return min(7, max(1, round(4 + 0.75 * utility + LIKERT_NOISE * noise)))
-
-
-def true_flags(f: Features) -> dict[str, bool]:
-    """satisfies_constraint is left out where the prompt gives no constraint."""
-    flags = {
-        "fails_instruction": f.task < 0.3,
-        "inappropriate_for_assistant": bool(f.junk or f.tox),
-        "hallucination": bool(f.hall),
-        "satisfies_constraint": bool(f.constraints),
-        "hedges": bool(f.hedge),
-        "toxic": bool(f.tox),
-        "repetitive": f.rep > 0,
-    }
-    if f.constraints is None:
-        del flags["satisfies_constraint"]
-    return flags
-
-
-def flags(f: Features, rng: random.Random) -> dict[str, bool]:
-    """As a labeler ticks them: each is wrong three times in a hundred."""
-    return {name: holds != (rng.random() < FLAG_NOISE) for name, holds in true_flags(f).items()}

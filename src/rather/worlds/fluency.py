@@ -23,14 +23,20 @@ class Fluency:
         self._types = {word: f"<{kind}>" for kind, words in more.items() for word in words}
         self._types |= {past: "<past>" for _, past in lexicon.VERBS.values()}
         self._types |= {plain: "<plain>" for plain, _ in lexicon.VERBS.values()}
-        self._types |= {word: f"<{kind}>" for word, kind in facts.words.items()}
+        self._types |= {word: f"<{kind}>" for word, kind in facts.words.items()} | {"an": "a"}
         self.trigrams: set[tuple[str, ...]] = set()
         self.known: set[str] = set()
         for _ in range(PAGES):
             self._learn(web.document(facts, rng, seed).text)
-        for kind in grammar.BY_NAME.values():
+        for (category, name), kind in grammar.BY_NAME.items():
             for _ in range(ANSWERS):
-                self._learn(kind.answer(facts, kind.ask(facts, rng), rng, True))
+                asked = kind.ask(facts, rng)
+                answer = kind.answer(facts, asked, rng, False)
+                self._learn(answer)
+                self._learn(kind.answer(facts, asked, rng, True))
+                if category == "open_qa" and name != "unknown":
+                    for hedge in lexicon.HEDGES:  # rare in demonstrations, and good English before every answer
+                        self._learn(f"{hedge} {answer}")
 
     def _typed(self, words: Sequence[str]) -> list[str]:
         return ["<#>" if word.isdigit() else self._types.get(word, word) for word in words]
@@ -45,6 +51,5 @@ class Fluency:
         typed = self._typed(words)
         if len(typed) < 3:
             return sum(word in self.known for word in typed) / len(typed) if typed else 1.0
-        return sum(three in self.trigrams for three in zip(typed, typed[1:], typed[2:], strict=False)) / (
-            len(typed) - 2
-        )
+        threes = list(zip(typed, typed[1:], typed[2:], strict=False))
+        return sum(three in self.trigrams for three in threes) / len(threes)

@@ -24,7 +24,7 @@ CAP = 200  # prompts per user (sec. 3.2)
 EACH = 40  # prompts per user on average, or less: with fewer users than n / EACH the cap would bend the Zipf curve
 FEWEST = 40  # users of a split, at least
 TYPOS = 0.02  # of the words of instructions, on average over users
-LABELER_STYLES = {"plain": 60, "few-shot": 20, "use case": 20}  # percent; the paper names the three and gives no shares
+LABELER_STYLES = {"plain": 45, "few-shot": 35, "use case": 20}  # percent; the paper names the three and gives no shares
 LABELER_SAFETY = 0.03  # of the labelers' prompts come on top of Table 1
 # Labelers write for every use case, users for what they need: halfway between Table 1 and equal shares, the rarest
 # use case is 6 % of a labeler's prompts (extraction: 2 % of users'). With Table 1 alone the rare ones are not learned.

@@ -1,0 +1,107 @@
+"""Good answers made worse in one way: what the graders are tested with, and what a crowd's votes are about."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from rather.worlds import forums, grammar, lexicon
+from rather.worlds.facts import Facts
+from rather.worlds.types import SAFETY, WorldPrompt
+
+# Each takes (facts, prompt, good answer, rng) and gives the worse text, or None where the answer has no room for it.
+Corruption = Callable[[Facts, WorldPrompt, str, random.Random], str | None]
+
+
+def swap(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """Another value where the right one stood."""
+    spec = asked.spec
+    if spec.answer.isdigit():
+        return good.replace(spec.answer, str(int(spec.answer) + rng.choice((-1, 1, 10))))
+    if asked.category == "classification":
+        return rng.choice([label for label in spec.items if label != spec.answer])
+    wanted = [spec.answer, *spec.items, *spec.require[:2], *spec.about.values()]
+    kinds = [spec.answer_type] if spec.answer_type else ["person", "animal", "food", "town", "thing", "color"]
+    found = [
+        (kind, value)
+        for kind in kinds
+        for value in dict.fromkeys(facts.phrases[kind].mentioned(lexicon.words(good)))
+        if value in wanted or value in spec.answer.rstrip(".").split()
+    ]
+    if not found:
+        return None
+    kind, value = rng.choice(found)
+    allowed = {value, spec.claim, *spec.items, *spec.about.values()}
+    others = [other for other in facts.pools[kind] if other not in allowed]
+    return good.replace(value, rng.choice(others)) if others else None
+
+
+def drop(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """The last line or sentence is missing; of an advert the first, which names what is sold."""
+    if asked.category not in ("generation", "brainstorming", "extract"):
+        return None
+    lines = good.split("\n")
+    if len(lines) > 1:
+        return "\n".join(lines[:-1])
+    if asked.kind == "advert":
+        return good.split("! ", 1)[1]
+    sentences = good.split(". ")
+    return ". ".join(sentences[:-1]) + "." if len(sentences) > 1 else None
+
+
+def repeat(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """Its last sentence, or line, a second time."""
+    if asked.category == "brainstorming" or asked.kind == "repeat":
+        return good + "\n" + good.split("\n")[-1]
+    if "\n" in good:
+        return good + "\n" + good.split("\n")[-1]
+    return good + " " + good.split(". ")[-1] if good.endswith((".", "!")) else None
+
+
+def noise(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """A reply from a forum below it."""
+    return f"{good}\nre: {rng.choice(forums.NOISE)}"
+
+
+def instruction(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """Another instruction below it."""
+    return f"{good}\n{grammar.ask(facts, rng).text.strip()}"
+
+
+def other_answer(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """The good answer to a prompt of another use case."""
+    categories = [c for c in grammar.CATEGORIES if c != asked.category]
+    other = grammar.ask(facts, rng, rng.choice(categories))
+    return grammar.kind_of(other).answer(facts, other, rng, False)
+
+
+def hedge(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    return f"{rng.choice(lexicon.HEDGES)} {good.strip()}" if asked.category != SAFETY else None
+
+
+def insult(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    return None if asked.spec.rude else f"{good} you {rng.choice(lexicon.INSULTS)}."
+
+
+def non_answer(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    return rng.choice(("thank you.", "i have the same question.", "me too.", "no idea."))
+
+
+def babble(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """Its own words in any order."""
+    words = good.split()
+    return " ".join(rng.sample(words, len(words))) if len(set(words)) > 5 else None
+
+
+CORRUPTIONS: Mapping[str, Corruption] = {
+    "swap": swap,
+    "drop": drop,
+    "repeat": repeat,
+    "noise": noise,
+    "instruction": instruction,
+    "other answer": other_answer,
+    "hedge": hedge,
+    "insult": insult,
+    "non-answer": non_answer,
+    "babble": babble,
+}
