@@ -103,6 +103,9 @@ ROWS: dict[str, tuple[bytes, str]] = {
     "a NaN score": (scored(1.0, float("nan")), "NaN is not a number"),
     "an infinite score": (scored(1.0, float("-inf")), "-Infinity is not a number"),
     "a score beyond every number": (scored(1.0, 2.0).replace(b"2.0", b"1e999"), "responses[1].score is inf"),
+    "a score of 400 digits": (scored(1.0, 10**400), "score is a whole number of 1329 bits"),
+    "more responses than anybody ranks": (ranking(responses=["x"] * 1001, ranks=[1] * 1001), "at most 1,000 responses"),
+    "a thousand ranks with gaps": (ranking(responses=["x"] * 999, ranks=[*range(1, 1998, 2)]), "[1, 3, 5,"),
     "a score as text": (scored(1.0, "good"), "score is 'good'"),
     "a score that is missing": (scored(1.0, None), "score[1] is null"),
     "an empty response in a ranking": (ranking(responses=[{"text": "one"}, {"text": ""}]), "[1].text is empty"),
@@ -305,6 +308,27 @@ def test_a_line_of_ten_megabytes_is_read_and_never_quoted_whole():
     with pytest.raises(BadRecord) as bad:
         list(read("g.jsonl"))
     assert len(str(bad.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    {
+        "keys": (b"{" + b'"k%d": 1, ' * 50_000 % (*range(50_000),) + b'"k49999": 1}', "'k49999' stands twice"),
+        "stumps": (json.dumps({"chosen": HUMAN + "\n\nHuman" * 50_000 + "x", "rejected": HUMAN}).encode(), "is empty"),
+    }.values(),
+    ids=["keys", "stumps"],
+)
+def test_the_time_for_a_line_grows_no_faster_than_the_line(row: bytes, words: str):
+    Path("f.jsonl").write_bytes(row + b"\n")
+    with pytest.raises(BadRecord, match=words):  # at once; what grows with the square takes minutes here
+        list(read("f.jsonl", shape="hh"))
+
+
+def test_the_rows_that_show_the_shape_are_few_where_they_are_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rather.records.reading.LONGEST_LINE", 100)
+    Path("f.jsonl").write_bytes(GOOD + GOOD.replace(b'"0"', b'"1"') * 3 + b'{"text": "another shape"}\n')
+    with pytest.raises(BadRecord, match="the id '1' is already that of line 2"):
+        list(read("f.jsonl"))
 
 
 def test_all_problems_are_counted_and_the_first_are_kept():

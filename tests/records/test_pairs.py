@@ -61,6 +61,13 @@ def test_pairs_that_are_no_order_stay_pairs_and_say_why():
         assert reason in gathered.reasons["g"]
 
 
+def test_one_group_for_a_whole_file_is_said_and_not_sorted():
+    pairs = [pair(f"x{n}", f"y{n}", "a", prompt=f"p{n}") for n in range(2000)]
+    assert gather(pairs).reasons == {"g": "its pairs have different prompts"}
+    pairs = [pair(f"x{n}", f"x{n + 1}", "a") for n in range(1000)]
+    assert gather(pairs).reasons == {"g": "it holds more than 1,000 responses"}
+
+
 def test_each_labeler_has_a_ranking_of_their_own():
     rankings = gather([pair("x", "y", "a", labeler="ann"), pair("x", "y", "b", labeler="bob")]).rankings
     assert [(r.id, r.group, r.labeler, r.ranks) for r in rankings] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ INPUT = ("input", "context")  # second half of an instruction, where there is on
 RESPONSE = ("response", "completion", "output", "answer")
 RESPONSES = ("responses", "completions", "outputs")
 TEXT = ("text", "response", "completion", "output", "answer", "content")  # inside one of several responses
+MOST = 1000  # responses to one prompt: they are compared each with each, and nobody ranks as many
 ABOUT = ("category", "source", "split", "user", "labeler", "guideline", "group", "group_id", "margin")
 
 R = TypeVar("R", bound=Record)
@@ -127,6 +129,8 @@ def responses_of(row: Row, name: str) -> tuple[list[Response], list[Mapping[str,
         raise row.bad(f"{name} is {quote(value)}.", "Expected a list of responses.")
     if len(value) < 2:
         raise row.bad(f"{name} is {quote(value)}.", "Expected two responses or more: one alone has no order.")
+    if len(value) > MOST:
+        raise row.bad(f"{name} is {quote(value)}.", f"Expected at most {MOST:,} responses to one prompt.")
     made, rest = [], []
     for n, one in enumerate(value):
         where = f"{name}[{n}]"
@@ -147,7 +151,8 @@ def responses_of(row: Row, name: str) -> tuple[list[Response], list[Mapping[str,
 
 
 def number(row: Row, name: str, value: Any) -> float:
-    finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-    if not finite:  # NaN compares as not smaller, so it lands here too
+    # NaN compares as not smaller, so it lands here too, and so does a whole number that no float holds.
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not finite:
         raise row.bad(f"{name} is {quote(value)}.", "Expected a finite number; higher is better.")
     return float(value)

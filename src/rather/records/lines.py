@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import tempfile
+from collections import Counter
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -44,9 +45,9 @@ class Row:
     line: int
     fields: dict[str, Any]
     used: set[str] = field(default_factory=set)
-    ours: bool = (
-        False  # a row in a shape of our own, where an unknown field is a mistake and not somebody's extra column
-    )
+    # A row in a shape of our own, where an unknown field is a mistake and not somebody's extra column.
+    ours: bool = False
+    size: int = 0  # bytes of the line
 
     def take(self, name: str) -> Any:
         """The value of a field; None when it is absent or null (Parquet writes absent as null)."""
@@ -124,7 +125,7 @@ def json_rows(
                 data = data.removeprefix(b"\xef\xbb\xbf")
             if not data.strip():
                 continue
-            row = Row(str(path), line, {})
+            row = Row(str(path), line, {}, size=len(data))
             try:
                 row.fields = _object(data, row)
             except BadRecord as problem:
@@ -228,8 +229,7 @@ def _not_json(text: str, error: json.JSONDecodeError) -> tuple[str, str, str]:
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {quote(twice)} stands twice in one object, and only one can be meant.")
     return made
 

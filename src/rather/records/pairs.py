@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise
 from typing import Any, Literal, NamedTuple
 
+from rather.records.fields import MOST
 from rather.records.types import Comparison, Ranking, Response
 
 
@@ -75,9 +76,9 @@ class NotOneOrder(ValueError):
 
 
 def _ranking(name: str, pairs: list[Comparison], group: str | None) -> Ranking:
-    responses, ranks = weak_order(pairs)
     if len({pair.prompt for pair in pairs}) > 1:
         raise NotOneOrder("its pairs have different prompts")
+    responses, ranks = weak_order(pairs)
     about = _about(pairs[0])
     if any(_about(pair) != about for pair in pairs):
         raise NotOneOrder("its pairs differ in category, source, split or guideline")
@@ -88,12 +89,15 @@ def _ranking(name: str, pairs: list[Comparison], group: str | None) -> Ranking:
 
 def weak_order(pairs: list[Comparison]) -> tuple[list[Response], list[int]]:
     """The responses in order of appearance and their dense ranks. Raises NotOneOrder."""
-    responses: list[Response] = []
+    index: dict[Response, int] = {}
     for pair in pairs:
         if pair.a == pair.b:
             raise NotOneOrder("it holds the same response twice, and the two cannot be told apart")
-        responses += [response for response in (pair.a, pair.b) if response not in responses]
-    index = {response: n for n, response in enumerate(responses)}
+        for response in (pair.a, pair.b):
+            index.setdefault(response, len(index))
+    responses = list(index)
+    if len(responses) > MOST:
+        raise NotOneOrder(f"it holds more than {MOST:,} responses")
     tier = list(range(len(responses)))  # responses that are tied carry the same number
     for pair in pairs:
         if pair.preferred == "tie":

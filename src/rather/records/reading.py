@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 from rather.errors import BadFile, BadRecord, BadSetting, nearest
 from rather.records.fields import ABOUT, PROMPT, RESPONSE, RESPONSES
 from rather.records.hub import HUB_ID, hub_rows, parquet_rows
-from rather.records.lines import Problem, Row, json_rows, raise_it
+from rather.records.lines import LONGEST_LINE, Problem, Row, json_rows, raise_it
 from rather.records.pairs import as_rankings, pairs_of
 from rather.records.shapes import EACH_TURN, KNOWN, Shape, Unclear, shape_named, shape_of
 from rather.records.types import Comparison, Prompt, Ranking, Record, Text
@@ -136,7 +136,7 @@ def read(
     if turns not in ("last", "each"):
         raise BadSetting(f"turns is {quote(turns)}.", "Expected 'last' or 'each'.")
     rows = _rows(str(source), on_problem, on_progress)
-    first = list(itertools.islice(rows, FIRST))
+    first = list(_first(rows))
     found = shape_named(shape) if shape else _shape(str(source), first)
     if turns == "each":
         if found.name != "messages":
@@ -149,6 +149,16 @@ def read(
             f"Expected {PLURAL[kind.__name__]}.",
         )
     return Reader(str(source), itertools.chain(first, rows), found, kind, on_problem)
+
+
+def _first(rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows that show the shape, all in memory at once: few of them where they are long."""
+    room = LONGEST_LINE
+    for row in itertools.islice(rows, FIRST):
+        yield row
+        room -= row.size
+        if room <= 0:
+            return
 
 
 def _rows(source: str, on_problem: Problem, on_progress: Callable[[float], None] | None) -> Iterator[Row]:

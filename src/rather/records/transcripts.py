@@ -11,7 +11,7 @@ TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 ROLE = {"Human": "user", "Assistant": "assistant"}
 SPEAKER = {"user": "Human", "assistant": "Assistant"}
 # The sampler of the published files stopped at "\n\nHuman:" and sometimes left the first half of it in the answer.
-STUMP = re.compile(r"(?:\n\n(?:Human|Assistant))+\s*$")
+STUMPS = ("\n\nHuman", "\n\nAssistant")
 
 
 def is_transcript(text: str) -> bool:
@@ -28,11 +28,23 @@ def turns_of(transcript: str) -> tuple[Message, ...]:
         raise ValueError(f"the transcript begins with {start.strip()[:30]!r} and not with Human: or Assistant:")
     turns: list[tuple[str, str]] = []
     for speaker, said in zip(parts[::2], parts[1::2], strict=True):
-        said = STUMP.sub("", said).strip()
+        said = _without_stumps(said).strip()
         if turns and turns[-1][0] == speaker:
             said = "\n\n".join(part for part in (turns.pop()[1], said) if part)
         turns.append((speaker, said))
     return tuple(Message(role=ROLE[speaker], content=said) for speaker, said in turns)  # type: ignore[arg-type]
+
+
+def _without_stumps(said: str) -> str:
+    """By hand and not by a pattern, which would begin anew at each of the stumps of a text that is made of them."""
+    end = len(said)
+    while True:
+        while end and said[end - 1].isspace():
+            end -= 1
+        stump = next((stump for stump in STUMPS if said.endswith(stump, 0, end)), None)
+        if stump is None:
+            return said[:end]
+        end -= len(stump)
 
 
 def transcript_of(turns: Sequence[Message]) -> str:

@@ -164,7 +164,7 @@ class Ranking(_Judged):
         if len(self.ranks) != k:
             raise ValueError(f"{len(self.ranks)} ranks for {k} responses: each response has one rank")
         if self.displayed is not None and sorted(self.displayed) != list(range(k)):
-            raise ValueError(f"displayed is {list(self.displayed)}: the order is each of 0 to {k - 1} once")
+            raise ValueError(f"displayed is {_shown(self.displayed)}: the order is each of 0 to {k - 1} once")
         return self
 
 
@@ -212,16 +212,22 @@ class Text(Record):
         return _said(text)
 
 
+def _shown(numbers: Sequence[int]) -> str:
+    """As in an error: `[1, 3]`, and of many or long ones only the beginning."""
+    short = [str(number) if number.bit_length() < 64 else "..." for number in numbers[:9]]
+    return f"[{', '.join(short)}{', ...' if len(numbers) > 9 else ''}]"
+
+
 def dense_ranks(ranks: Sequence[int]) -> tuple[int, ...]:
     """(1, 2, 2, 4) and (1, 2, 2, 3) are the same weak order; it is kept as (1, 2, 2, 3)."""
     order = sorted(set(ranks))
     if order and order[0] != 1:
-        raise ValueError(f"ranks {list(ranks)} do not begin at 1, which is the best")
+        raise ValueError(f"ranks {_shown(ranks)} do not begin at 1, which is the best")
     dense = {rank: place for place, rank in enumerate(order, start=1)}
     competition = {rank: 1 + sum(other < rank for other in ranks) for rank in order}
     if any(rank != dense[rank] for rank in order) and any(rank != competition[rank] for rank in order):
         raise ValueError(
-            f"ranks {list(ranks)} have a gap: 1 is best, ties are equal, as in [1, 2, 2, 3] or [1, 2, 2, 4]"
+            f"ranks {_shown(ranks)} have a gap: 1 is best, ties are equal, as in [1, 2, 2, 3] or [1, 2, 2, 4]"
         )
     return tuple(dense[rank] for rank in ranks)
 
