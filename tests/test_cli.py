@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import rather.cli
 from rather.cli import VERBS, main
 
 ROOT = Path(__file__).parents[1]
+RATHER = (sys.executable, "-m", "rather")
 
 
 def say(capsys, *args: str) -> tuple[int, str, str]:
@@ -96,6 +98,27 @@ def test_a_reader_that_leaves_early_gets_no_complaint():
             1,
             "sft: the loss is nan.\nIt has to be finite.",
         ),
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_an_output_that_takes_nothing_is_said_on_standard_error(more, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Why?", "response": "It depends."}\n')
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*RATHER, "data", "check", rows, *more], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("rather: No space left on device\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_the_letters_gets_their_numbers(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Why?", "response": "It depends.", "labeler": "Zo\u00eb"}\n', encoding="utf-8")
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*RATHER, "data", "check", rows], env=ascii_only, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"Zo\xeb 1" in done.stdout
+
+
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
@@ -105,6 +128,7 @@ def test_what_a_verb_cannot_foresee_is_words_too(capsys, monkeypatch, error, cod
 
     monkeypatch.setattr(rather.cli.rather, "main", fail)
     found, out, err = say(capsys, "doctor")
+        (MemoryError(), 2, "not enough memory"),
     assert (found, out) == (code, "")
     assert words in err
     assert "Traceback" not in err

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -55,6 +57,9 @@ def rather() -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; every error from outside ends in words and an exit code, never in a traceback."""
     args = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with suppress(OSError):  # what a terminal cannot show is written out, as on standard error
+            sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = rather.main(args, prog_name="rather", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -69,6 +74,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except FloatingPointError as error:  # a loss that is not finite; the maths below imports nothing of ours
         found, *rest = str(error).splitlines()
         _fail(CheckFailed(found, *rest[:2]), args)
+    except MemoryError:
+        _fail(RatherError("There is not enough memory for this.", do="rather doctor says what this machine has."), args)
     except OSError as error:  # a disk that is full, a folder that vanished: nobody's mistake in the code
         where = f"{error.filename}: " if error.filename else ""
         _fail(BadFile(f"{where}{error.strerror or error}", do="rather doctor says what this machine has left."), args)
@@ -77,6 +84,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def _fail(error: RatherError, args: Sequence[str]) -> None:
     if "--json" in args:
         said = {"error": type(error).__name__, "found": error.found, "expected": error.expected, "do": error.do}
-        click.echo(json.dumps(said))
+        with suppress(OSError):  # where standard output is what failed, standard error and the exit code say so
+            click.echo(json.dumps(said))
     click.echo(f"rather: {error}", err=True)
     sys.exit(error.exit_code)
