@@ -43,9 +43,9 @@ def read(path: str | Path) -> dict[str, Any]:
     except RecursionError:
         raise BadFile(f"{path}: lists or tables are nested too deeply.", "A recipe is nearly flat.") from None
     except ValueError as error:  # TOMLDecodeError, and int() on a number of thousands of digits
-        where, line = _line_of(text, str(error))
+        where, shown = _line_of(text, str(error))
         raise BadFile(
-            f"{path}{where}: {error}{line}",
+            f"{path}{where}: {error}{shown}",
             "Each line is `key = value` with text in quotes, or the [name] of a table.",
         ) from None
 
