@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,10 @@ def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
 def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
     files.write_text(tmp_path / "new", "x")
     (tmp_path / "plain").write_text("x")
-    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with files.replacing_folder(tmp_path / "model") as model:  # as safetensors writes it
+        os.close(os.open(model / "weights", os.O_CREAT, 0o600))
+    for new in (tmp_path / "new", tmp_path / "model" / "weights"):
+        assert new.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_what_cannot_be_written_is_said_in_words(tmp_path):
@@ -138,7 +142,8 @@ def test_a_metric_that_is_no_number_stops_the_run_and_is_not_written(tmp_path, v
     assert read_metrics(tmp_path) == [{"step": 1, "loss": None, "tokens": 3, "rate": 0.5}]
 
 
-@pytest.mark.parametrize("line", [b"not json\n", b"[1]\n", b'{"step": 1, "loss": NaN}\n', b"\xff\n", b"\x00\n"])
+@pytest.mark.parametrize("line", [b"not json\n", b"[1]\n", b'{"step": 1, "loss": NaN}\n', b"\xff\n", b"\x00\n",
+                                  b'{"step": "1"}\n', b'{"step": null}\n', b"[" * 100_000 + b"\n"])  # fmt: skip
 def test_a_broken_line_within_a_log_is_named(tmp_path, line):
     start(tmp_path, range(2))
     log = tmp_path / "metrics.jsonl"
@@ -295,6 +300,30 @@ def test_somebody_elses_folder_is_not_touched(tmp_path):
         Run.open(tmp_path / "thesis.tex" / "run", Settings())
 
 
+@pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "events.jsonl", "DONE"])
+def test_a_folder_under_the_name_of_a_file_is_said(tmp_path, name):
+    with Run.open(tmp_path, Settings()) as run:
+        run.metrics(0, {"loss": 0.5})
+        run.finish(0, {})
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(BadFile, match=name) if name != "events.jsonl" else nullcontext():
+        verify(tmp_path)
+    with pytest.raises(BadFile, match=name):
+        Run.open(tmp_path, Settings(), again=True)
+    if name != "DONE":
+        (tmp_path / "DONE").unlink(missing_ok=True)
+    with pytest.raises(BadFile, match=name):
+        Run.open(tmp_path, Settings(), resume=True)
+
+
+def test_a_log_without_steps_has_no_last_step(tmp_path):
+    start(tmp_path, range(1))
+    (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n')
+    with pytest.raises(NotReady, match=r"is unfinished\."):
+        Run.open(tmp_path, Settings())
+
+
 def test_what_a_kill_left_behind_is_removed_on_opening(tmp_path):
     start(tmp_path, range(1))
     (tmp_path / ".DONE.0123abcd.unfinished").write_text("{")
@@ -335,7 +364,7 @@ def test_done_stands_for_the_files_it_hashes(tmp_path):
         verify(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "3", "{}", "\x80\x04"])
+@pytest.mark.parametrize("content", ["", "{", "3", "{}", "\x80\x04", '{"step": 1, "result": {}, "files": 3}'])
 def test_a_done_file_that_is_not_ours_is_said(tmp_path, content):
     (tmp_path / "DONE").write_text(content)
     with pytest.raises(BadFile, match="DONE"):

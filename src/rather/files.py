@@ -65,6 +65,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
+        _open_to_the_umask(temporary)
         sync_tree(temporary)
         put_in_place(temporary, path)
     except BaseException as error:
@@ -72,6 +73,14 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         if _is_ours(error, temporary, path):
             raise cannot_write(path, error) from error
         raise
+
+
+def _open_to_the_umask(folder: Path) -> None:
+    """Files with the permissions that the folder got: safetensors, for one, writes what nobody else may read."""
+    wanted = folder.stat().st_mode & 0o666
+    for here, _, names in os.walk(folder):
+        for name in names:
+            os.chmod(Path(here, name), wanted)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

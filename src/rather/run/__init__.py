@@ -23,8 +23,8 @@ import shutil
 import socket
 import sys
 import tomllib
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,12 +68,14 @@ class Run:
         path = Path(path)
         if not writes:
             return cls(path, False, None)
-        _refuse_strange(path)
+        with _in_words(path):
+            _refuse_strange(path)
         held = lock.take(path)
         try:
-            started = _prepare(path, settings, resume, again)
-            run = cls(path, True, held)
-            run._logs = {name: Log(path / name) for name in (METRICS, SAMPLES, EVENTS)}
+            with _in_words(path):
+                started = _prepare(path, settings, resume, again)
+                run = cls(path, True, held)
+                run._logs = {name: Log(path / name) for name in (METRICS, SAMPLES, EVENTS)}
         except BaseException:
             lock.release(held)
             raise
@@ -100,7 +102,7 @@ class Run:
     def event(self, what: str, values: Mapping[str, Any] | None = None) -> None:
         """What happened and when. Never cut back: a resumed run keeps the story of its interruptions."""
         if self.writes:
-            self._logs[EVENTS].append(None, {"time": _now(), "event": what, **(values or {})})
+            self._logs[EVENTS].append(None, {"time": lock.now(), "event": what, **(values or {})})
 
     def rewind(self, step: int) -> None:
         """Forget the lines after `step`, so that a resumed run writes the files of an uninterrupted one."""
@@ -122,7 +124,7 @@ class Run:
         self.sync()
         done = {
             "step": step,
-            "finished": _now(),
+            "finished": lock.now(),
             "rather": __version__,
             "result": plain("result", result),
             "files": {str(name): _digest(self.path / name) for name in _results(self.path)},
@@ -166,9 +168,10 @@ def read_done(path: str | Path) -> dict[str, Any] | None:
         value = json.loads(done.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadFile(f"{done} cannot be read: {error}.", "It is JSON, written when the run finished.") from None
-    if not isinstance(value, dict) or not {"step", "result", "files"} <= set(value):
+    whole = isinstance(value, dict) and {"step", "result", "files"} <= set(value)
+    if not whole or not isinstance(value["files"], dict):
         raise BadFile(f"{done} is not what a finished run writes.", "Expected JSON with step, result and files.")
     return value
 
@@ -178,7 +181,8 @@ def verify(path: str | Path) -> dict[str, Any]:
     done = read_done(path)
     if done is None:
         raise NotReady(f"{path} is unfinished: it has no {DONE} file.", do="Continue it with --resume.")
-    now = {str(name): _digest(Path(path) / name) for name in _results(Path(path))}
+    with _in_words(Path(path)):
+        now = {str(name): _digest(Path(path) / name) for name in _results(Path(path))}
     then = done["files"]
     changed = [name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
     if changed:
@@ -191,6 +195,19 @@ def verify(path: str | Path) -> dict[str, Any]:
 
 
 # ---- opening
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """What the system refuses: a folder under the name of a log, a folder that belongs to somebody else."""
+    try:
+        yield
+    except OSError as error:
+        raise BadFile(
+            f"{error.filename or path}: {error.strerror or error}.",
+            "A run is a folder with files that this user may read and write.",
+            "Mend that, or name another folder.",
+        ) from None
 
 
 def _refuse_strange(path: Path) -> None:
@@ -258,8 +275,8 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
 
 
 def _last_step(path: Path) -> str:
-    rows = read_metrics(path) if (path / METRICS).exists() else []
-    return f", at step {rows[-1]['step']}" if rows else ""
+    steps = [row["step"] for row in read_metrics(path) if "step" in row] if (path / METRICS).exists() else []
+    return f", at step {steps[-1]}" if steps else ""
 
 
 # ---- what a run has made
@@ -276,7 +293,3 @@ def _results(path: Path) -> list[Path]:
 def _digest(file: Path) -> str:
     with file.open("rb") as content:
         return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -52,7 +52,7 @@ def take(path: Path) -> int | None:
         )
         return None
     _held.add(descriptor)
-    about = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+    about = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(about).encode(), 0)
     return descriptor
@@ -77,5 +77,5 @@ def release(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

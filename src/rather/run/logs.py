@@ -79,10 +79,12 @@ def _parsed(line: bytes, path: str | Path, number: int) -> dict[str, Any]:
     expected = "Each line of a log is one JSON object."
     try:
         row = json.loads(line, parse_constant=_refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRecord(f"not JSON ({error}).", expected, file=path, line=number) from None
     if not isinstance(row, dict):
         raise BadRecord(f"{line[:60]!r} is not a JSON object.", expected, file=path, line=number)
+    if type(row.get("step", 0)) is not int:
+        raise BadRecord(f"step is {str(row['step'])[:40]!r}.", "Expected a whole number.", file=path, line=number)
     return row
 
 
