@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rather.errors import BadFile, BadSetting
+from rather.errors import BadFile, BadRecord, BadSetting
 from rather.records import (
     Comparison,
     Demonstration,
@@ -155,6 +155,11 @@ def test_transcripts_have_quirks():
     inline = "\n\nHuman: Hi\n\nAssistant: Human: is a word.  Assistant: too"
     assert turns_of(inline)[-1].content == "Human: is a word.  Assistant: too"
     assert turns_of("Human: Hi\n\nAssistant: x") == turns_of("\n\nHuman: Hi\n\nAssistant: x")
+
+
+def test_a_transcript_of_nothing_has_no_turn(tmp_path: Path):
+    with pytest.raises(BadRecord, match="chosen: there is no turn"):
+        one(tmp_path, {"chosen": "", "rejected": "\n\nHuman: Hi\n\nAssistant: x"}, shape="hh")
 
 
 def test_a_transcript_that_would_not_come_back_is_not_written():

@@ -32,7 +32,9 @@ def turns_of(transcript: str) -> tuple[Message, ...]:
         if turns and turns[-1][0] == speaker:
             said = "\n\n".join(part for part in (turns.pop()[1], said) if part)
         turns.append((speaker, said))
-    return tuple(Message(role=ROLE[speaker], content=said) for speaker, said in turns)  # type: ignore[arg-type]
+    if not turns:
+        raise ValueError("there is no turn")
+    return tuple(Message(role=ROLE[speaker], content=said) for speaker, said in turns)
 
 
 def _without_stumps(said: str) -> str:
