@@ -216,6 +216,23 @@ def test_every_module_has_one_floor():
     assert sum(map(len, STAIRS)) == len(FLOOR)
 
 
+# What another package, which is declared, cannot be without: import name -> that package.
+BROUGHT_BY = {"pydantic_core": "pydantic", "pyarrow": "datasets"}
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    declared = {re.match(r"[\w.-]+", line)[0].lower().replace("-", "_") for line in lines}
+    imported = {
+        name.split(".")[0]
+        for file in PACKAGE.rglob("*.py")
+        for _, name in imports(ast.parse(file.read_text()), "rather")
+    }
+    foreign = imported - sys.stdlib_module_names - {"rather", ""}
+    assert {BROUGHT_BY.get(name, name).lower() for name in foreign} - declared == set()
+
+
 def test_constraints_pin_every_package_that_pyproject_names_for_core_tests_and_peers():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
