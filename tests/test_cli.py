@@ -83,21 +83,21 @@ def test_an_error_is_one_json_object_for_who_asked_for_json(capsys, args):
     assert err.startswith("rather: ")
 
 
+def test_hostile_words_in_an_error_cannot_paint_the_terminal(capsys, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Why?", "response": "It depends."}\n')
+    (tmp_path / "config.json").write_text(json.dumps({"auto_map": {"\x1b]0;title\x07\r\u202e": "mine.Mine"}}))
+    code, _, err = say(capsys, "preview", str(tmp_path / "rows.jsonl"), "--model", str(tmp_path))
+    assert code == 2
+    assert r"brings its own code (\x1b]0;title\x07\r\u202e)" in err
+    assert len(err.splitlines()) == 3
+
+
 def test_a_reader_that_leaves_early_gets_no_complaint():
     # The pipe is closed before rather writes; Python alone would print a BrokenPipeError.
     code = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); from rather.cli import main; main(['--help'])"
     assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True).stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        (OSError(28, "No space left on device", "run/ppo"), 2, "run/ppo: No space left on device"),
-        (
-            FloatingPointError("sft: the loss is nan.\nIt has to be finite."),
-            1,
-            "sft: the loss is nan.\nIt has to be finite.",
-        ),
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_an_output_that_takes_nothing_is_said_on_standard_error(more, tmp_path):
@@ -119,6 +119,16 @@ def test_a_terminal_without_the_letters_gets_their_numbers(tmp_path):
     assert r"Zo\xeb 1" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(28, "No space left on device", "run/ppo"), 2, "run/ppo: No space left on device"),
+        (
+            FloatingPointError("sft: the loss is nan.\nIt has to be finite."),
+            1,
+            "sft: the loss is nan.\nIt has to be finite.",
+        ),
+        (MemoryError(), 2, "not enough memory"),
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
@@ -128,7 +138,6 @@ def test_what_a_verb_cannot_foresee_is_words_too(capsys, monkeypatch, error, cod
 
     monkeypatch.setattr(rather.cli.rather, "main", fail)
     found, out, err = say(capsys, "doctor")
-        (MemoryError(), 2, "not enough memory"),
     assert (found, out) == (code, "")
     assert words in err
     assert "Traceback" not in err

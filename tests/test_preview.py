@@ -179,6 +179,21 @@ def test_a_template_file_is_used_and_its_notes_are_said(preview, rows, model, ji
     assert "ends a turn with '<|im_end|>', and the tokenizer's EOS is '</s>'" in out
 
 
+def test_a_tokenizer_without_an_eos_is_previewed_with_the_one_that_is_named(preview, rows, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "no_eos")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["eos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    code, _, err = preview(rows(DEMONSTRATION), "--model", folder)
+    assert code == 2
+    assert "has no EOS token" in err
+    assert "--eos-token TOKEN" in err
+    code, out, _ = preview(rows(DEMONSTRATION), "--model", folder, "--eos-token", "</s>")
+    assert code == 0
+    assert "[I][t][ depends][.][</s>]" in out
+    assert "note: Answers end with '</s>', as asked for." in out
+
+
 def lacking(model: Path, folder: Path, *names: str) -> Path:
     shutil.copytree(model, folder)
     for name in names:

@@ -10,6 +10,7 @@
       MissingExtra    an optional package is not installed
       CheckFailed     the work was done and the answer is no               (exit code 1; all others 2)
 
+A module may have its own below these: `run.Finished`, `run.NotFinite`, `parallel.WorkerFailed`.
 Each message says what was found, what was expected and what to type next, in two or three lines.
 `assert` is for our own mistakes; these are for everybody else's.
 """
@@ -70,6 +71,11 @@ class MissingExtra(RatherError):
 
 class CheckFailed(RatherError):
     exit_code = 1
+
+
+def visible(text: str) -> str:
+    """Control characters, ANSI escapes and direction marks are written out: hostile text cannot paint the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -181,8 +181,8 @@ class ChatTemplate:
 def _no_eos() -> BadModel:
     return BadModel(
         "The tokenizer has no EOS token, so nothing can mark the end of a response.",
-        "Expected eos_token in tokenizer_config.json.",
-        "Name one of its tokens:  load_tokenizer(folder, eos_token=...)",
+        "Expected eos_token in tokenizer_config.json, or the name of one of its tokens.",
+        "eos_token=TOKEN   (rather preview: --eos-token TOKEN)",
     )
 
 

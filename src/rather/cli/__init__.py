@@ -12,13 +12,14 @@ from contextlib import suppress
 import click
 
 from rather import __version__
-from rather.errors import BadFile, CheckFailed, RatherError, nearest
+from rather.errors import BadFile, CheckFailed, RatherError, nearest, visible
 
 # verb -> (module below rather.cli, one line of help); the module has a click command called `command`.
 VERBS = {
     "data": ("data", "Check and convert files of prompts, demonstrations and rankings."),
     "doctor": ("doctor", "Say what this machine can do, and what to do about each problem."),
     "preview": ("preview", "Show examples as the model will see them, trained tokens coloured."),
+    "world": ("world", "Show or write the miniature world, in which the truth is known."),
 }
 
 
@@ -86,5 +87,6 @@ def _fail(error: RatherError, args: Sequence[str]) -> None:
         said = {"error": type(error).__name__, "found": error.found, "expected": error.expected, "do": error.do}
         with suppress(OSError):  # where standard output is what failed, standard error and the exit code say so
             click.echo(json.dumps(said))
-    click.echo(f"rather: {error}", err=True)
+    # A message may quote a model's folder or another library's words; lines are lines, the rest is shown.
+    click.echo("\n".join(map(visible, f"rather: {error}".split("\n"))), err=True)
     sys.exit(error.exit_code)

@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from rather.errors import BadRecord
+from rather.errors import BadRecord, visible
 from rather.records.lines import Problems, raise_it, without_place
 from rather.records.shapes import KNOWN
 from rather.records.survey import Survey, as_json, lengths, shared_between, survey
-from rather.records.words import listed, visible
+from rather.records.words import listed
 from rather.records.writing import convert
 
 SHAPE_HELP = f"How the rows are written, where the fields do not tell: {', '.join(KNOWN)}."

@@ -16,13 +16,12 @@ from rich.text import Text
 
 from rather.batches.encoding import Encoder, EncodingReport
 from rather.batches.trees import Tokens, Tree
-from rather.errors import BadFile
+from rather.errors import BadFile, visible
 from rather.models.load import folder_of, read_config
 from rather.models.tokenizers import load_tokenizer
 from rather.records.reading import read
 from rather.records.shapes import KNOWN
 from rather.records.types import Prompt, Rating
-from rather.records.words import visible
 
 # Two shades each, in turn, so that a border between tokens is seen. Without colours: asked| [trained]
 PROMPT_STYLES = ("dim", "")
@@ -48,6 +47,9 @@ NOTICED = {
 @click.option("--model", required=True, help="A model's folder or hub id; only its tokenizer is loaded.")
 @click.option("-n", "--n", "count", default=3, show_default=True, type=click.IntRange(min=0), help="Examples shown.")
 @click.option("--template", help="A chat template: a name, a .jinja file, or none. Default: the model's own, if any.")
+@click.option(
+    "--eos-token", metavar="TOKEN", help="A token of the vocabulary that ends answers. Default: the model's own."
+)
 @click.option("--separator", default="\\n", show_default=True, help="Between prompt and response without a template.")
 @click.option("--max-prompt", type=click.IntRange(min=1), help="Tokens of a prompt; longer rows are dropped.")
 @click.option("--max-length", type=click.IntRange(min=2), help="Tokens of a row. Default: the model's context window.")
@@ -59,6 +61,7 @@ def command(
     model: str,
     count: int,
     template: str | None,
+    eos_token: str | None,
     separator: str,
     max_prompt: int | None,
     max_length: int | None,
@@ -81,7 +84,7 @@ def command(
     # GPT-2 says n_positions; its configuration answers to the common name too.
     window = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
     own = template is not None and template.endswith(".jinja")
-    vocabulary = load_tokenizer(folder, template="none" if own else template)
+    vocabulary = load_tokenizer(folder, eos_token=eos_token, template="none" if own else template)
     source = _jinja(template) if own and template else vocabulary.tokenizer.chat_template
     name = f"The template {template!r}" if template else "The model's chat template"
     separator = separator.replace("\\n", "\n").replace("\\t", "\t")

@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from rather import files
 from rather.errors import BadModel, nearest
 from rather.models.dropout import set_dropout
-from rather.models.tokenizers import Vocabulary, fit, last_line, load_tokenizer, quiet, save_tokenizer
+from rather.models.tokenizers import Vocabulary, first_line, fit, load_tokenizer, quiet, save_tokenizer
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -107,7 +107,7 @@ def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:
             return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"]))
     except HFValidationError as error:
         raise BadModel(
-            f"{name!r} is neither a folder nor a hub id: {last_line(error)}", "Expected a folder, or owner/name."
+            f"{name!r} is neither a folder nor a hub id: {first_line(error)}", "Expected a folder, or owner/name."
         ) from error
     except LocalEntryNotFoundError as error:
         raise BadModel(
@@ -117,7 +117,7 @@ def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise BadModel(
-            f"There is no folder {name!r}, and the hub says: {last_line(error)}", "Expected a folder or a hub id."
+            f"There is no folder {name!r}, and the hub says: {first_line(error)}", "Expected a folder or a hub id."
         ) from error
 
 
@@ -156,7 +156,7 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
             )
     except Exception as error:  # a configuration is foreign: whatever its class raises is said about it
         raise BadModel(
-            f"{folder}/config.json is no {kind} configuration: {last_line(error)}", "Expected the model's own file."
+            f"{folder}/config.json is no {kind} configuration: {first_line(error)}", "Expected the model's own file."
         ) from error
     return config
 
@@ -168,7 +168,7 @@ def read_json(path: Path, missing: str) -> dict[str, Any]:
         raise BadModel(missing, "Expected config.json, model.safetensors and the tokenizer's files.") from None
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BadModel(
-            f"{path} is not JSON: {last_line(error)}", "Expected one JSON object.", "Copy the file again"
+            f"{path} is not JSON: {first_line(error)}", "Expected one JSON object.", "Copy the file again"
         ) from error
     if not isinstance(raw, dict):
         raise BadModel(f"{path} holds a {type(raw).__name__}.", "Expected one JSON object.", "Copy the file again")
@@ -225,7 +225,7 @@ def _check_file(path: Path, tensors: Iterable[str], parts: int) -> None:
             lost = set(tensors) - set(file.keys())
     except (SafetensorError, OSError) as error:
         raise BadModel(
-            f"{path} is damaged ({path.stat().st_size:,} bytes): {last_line(error)}",
+            f"{path} is damaged ({path.stat().st_size:,} bytes): {first_line(error)}",
             "Expected a whole safetensors file.",
             "Copy or download it again",
         ) from error
@@ -251,7 +251,7 @@ def load_weights(
             )
     except Exception as error:  # configuration and weights are foreign: whatever building from them raises is said
         raise BadModel(
-            f"{folder} cannot be loaded: {last_line(error)}", "Expected a model that transformers can load."
+            f"{folder} cannot be loaded: {first_line(error)}", "Expected a model that transformers can load."
         ) from error
     if shapes := report["mismatched_keys"]:
         name, stored, wanted = sorted(shapes, key=str)[0]
@@ -283,7 +283,7 @@ def _mend_generation(model: PreTrainedModel) -> list[str]:
             generation.validate(strict=True)
         except ValueError as error:
             raise BadModel(
-                f"generation_config.json cannot be saved again: {last_line(error)}", do="Correct or remove it"
+                f"generation_config.json cannot be saved again: {first_line(error)}", do="Correct or remove it"
             ) from error
         return ["generation_config.json sets how to sample and not that it samples: do_sample is now true."]
     return []

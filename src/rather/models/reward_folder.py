@@ -32,7 +32,7 @@ from rather.models.dropout import set_dropout
 from rather.models.heads import RewardModel, plain_attention
 from rather.models.load import check_weights, folder_of, load_weights, read_config, read_json
 from rather.models.plain import How, Plain, as_plain, whole
-from rather.models.tokenizers import check_same, facts, last_line, load_tokenizer, quiet, save_tokenizer
+from rather.models.tokenizers import check_same, facts, first_line, load_tokenizer, quiet, save_tokenizer
 
 TOLERANCE = 1e-4  # of a score, in fp32; between machines sums come out in another order
 
@@ -92,7 +92,7 @@ def load_reward_model(name: str | Path) -> Reward:
         found = _scores(model, probe["tokens"])
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         raise BadModel(
-            f"{folder}: reward.json or probe.json does not fit the weights: {last_line(error)}",
+            f"{folder}: reward.json or probe.json does not fit the weights: {first_line(error)}",
             "Expected the files that were saved together.",
             "Copy the folder again, whole",
         ) from error

@@ -69,7 +69,7 @@ def load_tokenizer(
             file = Tokenizer.from_file(str(path)) if path.is_file() else None
     except Exception as error:  # a tokenizer's files are foreign: whatever reading them raises is said about them
         raise BadModel(
-            f"{folder}: the tokenizer cannot be read: {last_line(error)}",
+            f"{folder}: the tokenizer cannot be read: {first_line(error)}",
             "Expected tokenizer.json and tokenizer_config.json (or the vocabulary files of an older tokenizer).",
             "Copy them from where the model came from",
         ) from error
@@ -78,6 +78,13 @@ def load_tokenizer(
             f"{folder} has no tokenizer files.",
             "Expected tokenizer.json and tokenizer_config.json (or the vocabulary files of an older tokenizer).",
             "Copy them from where the model came from",
+        )
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float):
+        raise BadModel(
+            f"{folder}: tokenizer_config.json has model_max_length {longest!r:.80}.",
+            "Expected a number of tokens.",
+            "Correct it, or take the line out",
         )
     try:
         vocabulary = prepare(tokenizer, generation, eos_token=eos_token, template=template)
@@ -205,13 +212,13 @@ def _settle_eos(tokenizer: PreTrainedTokenizerBase, wanted: str | None, notes: l
         raise BadModel(
             "The tokenizer has no EOS token, so nothing can mark the end of an answer.",
             f"Name one of its tokens that does: {_markers(tokenizer)}.",
-            "eos_token=TOKEN",
+            "eos_token=TOKEN   (rather preview: --eos-token TOKEN)",
         )
     elif tokenizer.eos_token not in known:
         raise BadModel(
             f"The tokenizer's EOS {tokenizer.eos_token!r} is not in its vocabulary.",
             f"Name one that is: {_markers(tokenizer)}.",
-            "eos_token=TOKEN",
+            "eos_token=TOKEN   (rather preview: --eos-token TOKEN)",
         )
 
 
@@ -226,6 +233,8 @@ def _markers(tokenizer: Any) -> str:
 def _stops(tokenizer: Any, generation: GenerationConfig | None, notes: list[str]) -> tuple[int, ...]:
     named = None if generation is None else generation.eos_token_id
     others = [named] if isinstance(named, int) else list(named or ())
+    if not all(isinstance(i, int) for i in others):
+        raise BadModel(f"generation_config.json stops at {named!r:.80}.", "Expected eos_token_id to be numbers of tokens.")
     outside = [i for i in others if not 0 <= i < len(tokenizer)]
     if outside:
         notes.append(f"generation_config.json stops at {outside}, which the tokenizer does not have: left out.")
@@ -298,7 +307,7 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def last_line(error: BaseException) -> str:
-    """What an exception of another library says, in one line."""
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, in one line: its first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

@@ -79,14 +79,18 @@ def prompt_of(row: Row, name: str) -> PromptText:
     return prompt
 
 
-def the_prompt_field(row: Row) -> str:
-    """The one field of the row that holds the prompt."""
-    names = present(row, PROMPT)
+def the_field(row: Row, known: Sequence[str], what: str) -> str:
+    """The one of the known names that the row has."""
+    names = present(row, known)
     if not names:
-        required(row, PROMPT[0])
+        required(row, known[0])
     if len(names) > 1:
-        raise row.bad(f"{listed(names)} are all there, and each could be the prompt.", "Expected one of them.")
+        raise row.bad(f"{listed(names)} are all there, and each could be the {what}.", "Expected one of them.")
     return names[0]
+
+
+def the_prompt_field(row: Row) -> str:
+    return the_field(row, PROMPT, "prompt")
 
 
 def messages_of(row: Row, name: str, value: Any) -> tuple[Message, ...]:

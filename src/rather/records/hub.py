@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rather.errors import BadFile, MissingExtra
+from rather.errors import BadFile, MissingExtra, visible
 from rather.records.lines import Row
-from rather.records.words import listed, visible
+from rather.records.words import listed
 
 HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<split>[\w.-]+))?")
 SPLIT = re.compile(r"(?P<split>[A-Za-z_]+)(?:-\d+.*)?$")  # train-00000-of-00001, the layout of the hub
@@ -35,7 +35,11 @@ def parquet_rows(
                     yield Row(str(folder), line, fields)
         except (pyarrow.ArrowException, OSError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadFile(f"{visible(str(file))} is no whole Parquet file: {visible(said)[:120]}.") from None
+            raise BadFile(
+                f"{visible(str(file))} is no whole Parquet file: {visible(said)[:120]}.",
+                "Expected a .parquet file as it was written; this one was cut short, damaged or renamed.",
+                "Fetch it again, or give it the ending of what it is.",
+            ) from None
         done += file.stat().st_size
         if on_progress:
             on_progress(done / size)

@@ -7,16 +7,17 @@ import io
 import json
 import os
 import shlex
-import tempfile
-from collections import Counter
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from rather.errors import BadFile, BadRecord
-from rather.records.words import listed, quote, visible
+from rather import files
+from rather.errors import BadFile, BadRecord, visible
+from rather.records.words import listed, quote
 
 LONGEST_LINE = 32 * 2**20  # bytes; the longest row of public data we know has one, a book. Bounds memory on a bad file.
 
@@ -109,7 +110,11 @@ def json_rows(
                     f"Fetch it again. To see the damage:  gzip -t {shlex.quote(str(path))}",
                 ) from None
             except OSError as error:
-                raise BadFile(f"{name}: cannot be read after line {line}: {error.strerror}.") from None
+                raise BadFile(
+                    f"{name}: cannot be read after line {line}: {error.strerror}.",
+                    "Expected a disk or network folder that gives the whole file.",
+                    f"Copy it to a local disk and try again:  cp {shlex.quote(str(path))} .",
+                ) from None
             if not data:
                 return
             line += 1
@@ -149,7 +154,9 @@ def _opened(path: Path) -> io.BufferedReader:
     except PermissionError:
         raise BadFile(f"{name} may not be read by this user.", do=f"ls -l {shlex.quote(str(path))}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise BadFile(f"{name} cannot be opened: {visible(str(error))}.") from None
+        raise BadFile(
+            f"{name[:100]} cannot be opened: {visible(str(error))[:100]}.", "Expected the name of a file."
+        ) from None
 
 
 def _files_of(folder: Path) -> str:
@@ -243,40 +250,19 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
     A name that ends in .gz is packed, without time and name inside, so that equal rows give equal bytes.
     """
-    count = 0
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise BadFile(f"{visible(str(path))} cannot be written.", "Expected a name that ends in .jsonl or .jsonl.gz.")
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise BadFile(
-            f"{visible(str(path))} cannot be written: {error.strerror}.", do="Make its folder first."
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as raw:
-            packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if path.suffix == ".gz" else None
-            out: IO[bytes] = packed or raw  # type: ignore[assignment]
-            for row in rows:
-                out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-                count += 1
-            if not count:
-                raise BadFile(f"There is nothing to write to {visible(str(path))}.", "Expected at least one record.")
-            if packed:
-                packed.close()
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:  # the disk is full, or the name is a folder's
-        Path(temporary).unlink(missing_ok=True)
-        raise BadFile(f"{visible(str(path))} cannot be written: {error.strerror}.") from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        raise BadFile(f"Cannot write {visible(str(path))}.", "Expected a name that ends in .jsonl or .jsonl.gz.")
+    count = 0
+    with files.replacing(path) as file, _packed(file, path) as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            count += 1
+        if not count:
+            raise BadFile(f"There is nothing to write to {visible(str(path))}.", "Expected at least one record.")
     return count
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _packed(file: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
+    if path.suffix != ".gz":
+        return nullcontext(file)
+    return gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0)  # type: ignore[return-value]  # it is written to

@@ -14,11 +14,11 @@ from rather.records.fields import (
     make,
     messages_of,
     number,
-    present,
     prompt_of,
     required,
     responses_of,
     text_of,
+    the_field,
     the_prompt_field,
 )
 from rather.records.lines import Row
@@ -31,7 +31,7 @@ PREFERRED = {1: "a", 0: "b", 0.5: "tie"}
 
 def ranking_row(row: Row) -> Iterator[Ranking]:
     """K responses with `ranks`, or each with its `rank` (0 or 1 is best) or `score` (higher is better)."""
-    name = _responses_field(row)
+    name = the_field(row, RESPONSES, "list of responses")
     responses, objects = responses_of(row, name)
     k, ranks = row.take("k"), _ranks(row, name, objects)
     if k is not None and k != len(responses):
@@ -48,7 +48,7 @@ def ranking_row(row: Row) -> Iterator[Ranking]:
 def pairs_row(row: Row) -> Iterator[Comparison]:
     """Responses with a `label` for the two of them, or `pairs` of indices a, b with a label, or one label for each
     annotator. 1: a is better, 0: b is better, 0.5: neither."""
-    responses, _ = responses_of(row, _responses_field(row))
+    responses, _ = responses_of(row, the_field(row, RESPONSES, "list of responses"))
     prompt, name, more = prompt_of(row, the_prompt_field(row)), id_of(row), about(row, Comparison)
     if row.has("pairs"):
         pairs = row.take("pairs")
@@ -195,15 +195,6 @@ def rating_row(row: Row) -> Iterator[Rating]:
 def _whole(row: Row) -> dict[str, Any]:
     row.used.update(row.fields)
     return {name: value for name, value in row.fields.items() if value is not None} | {"id": id_of(row)}
-
-
-def _responses_field(row: Row) -> str:
-    names = present(row, RESPONSES)
-    if not names:
-        required(row, RESPONSES[0])
-    if len(names) > 1:
-        raise row.bad(f"{' and '.join(names)} are both there.", "Expected one list of responses.")
-    return names[0]
 
 
 def _ranks(row: Row, name: str, objects: list[Mapping[str, Any]]) -> Sequence[Any]:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
-from rather.errors import BadFile, BadRecord, BadSetting, nearest
+from rather.errors import BadFile, BadRecord, BadSetting, nearest, visible
 from rather.records.fields import ABOUT, PROMPT, RESPONSE, RESPONSES
 from rather.records.hub import HUB_ID, hub_rows, parquet_rows
 from rather.records.lines import LONGEST_LINE, Problem, Row, json_rows, raise_it
 from rather.records.pairs import as_rankings, pairs_of
 from rather.records.shapes import EACH_TURN, KNOWN, Shape, Unclear, shape_named, shape_of
 from rather.records.types import Comparison, Prompt, Ranking, Record, Text
-from rather.records.words import listed, quote, visible
+from rather.records.words import listed, quote
 
 R = TypeVar("R", bound=Record)
 FIRST = 16  # rows that show the shape

@@ -7,13 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rather.errors import nearest
+from rather.errors import nearest, visible
 from rather.records.types import Message, Record, Response
-
-
-def visible(text: str) -> str:
-    """Control characters, ANSI escapes and direction marks are written out: hostile text cannot paint the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quote(value: Any, limit: int = 48) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from rather.errors import BadFile, BadRecord, BadSetting
+from rather.errors import BadFile, BadRecord, BadSetting, visible
 from rather.records.fields import ABOUT
 from rather.records.lines import Problem, raise_it, write_lines
 from rather.records.pairs import gather, ranking_of_two
@@ -17,7 +17,7 @@ from rather.records.reading import PLURAL, as_kind, can_be, read
 from rather.records.shapes import shape_named
 from rather.records.transcripts import transcript_of
 from rather.records.types import Comparison, Demonstration, Message, Prompt, PromptText, Ranking, Rating, Record, Text
-from rather.records.words import quote, visible
+from rather.records.words import quote
 
 OWN = {Prompt: "prompt", Text: "text", Demonstration: "prompt/response", Ranking: "rankings",
        Comparison: "comparison", Rating: "rating"}  # fmt: skip
