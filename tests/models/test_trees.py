@@ -50,6 +50,12 @@ def packed(model, trees, budget, way):
     return torch.cat([found[key] for key in sorted(found)])
 
 
+def same_gradients(plain, model):
+    for (name, p), q in zip(plain.named_parameters(), model.parameters(), strict=True):
+        scale = p.grad.abs().max().clamp(min=1.0)
+        assert (p.grad - q.grad).abs().max() / scale < 1e-5, name
+
+
 def gradients(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -62,12 +68,24 @@ def test_a_tree_equals_separate_sequences_in_loss_and_gradients(family, way):
     trees = trees_of(np.random.default_rng(0), *MIXED)
     weight = torch.linspace(0.5, 1.5, sum(len(r) for t in trees for r in t.responses))
     expected, found = separate(plain, trees), packed(model, trees, 150, way)
-    assert (expected - found).abs().max() < 2e-5
+    assert (expected - found).abs().max() < 2e-5  # single tokens; their mean, the loss, is nearer
+    assert (expected - found).mean().abs() < 1e-5
     (expected * weight).sum().backward()
     (found * weight).sum().backward()
-    for (name, p), q in zip(plain.named_parameters(), model.parameters(), strict=True):
-        scale = p.grad.abs().max().clamp(min=1.0)
-        assert (p.grad - q.grad).abs().max() / scale < 1e-5, name
+    same_gradients(plain, model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_trees_equal_each_tree_in_a_row_of_its_own(family):
+    alone, together = tiny_family(family), tiny_family(family)
+    for model in (alone, together):
+        use_trees(model)
+    trees = trees_of(np.random.default_rng(1), *MIXED)
+    expected, found = (packed(model, trees, budget, "blocks") for model, budget in ((alone, 1), (together, 10_000)))
+    assert (expected - found).abs().max() < 1e-5
+    expected.sum().backward()
+    found.sum().backward()
+    same_gradients(alone, together)
 
 
 @pytest.mark.parametrize("budget", [1, 64, 200, 10_000])
@@ -89,10 +107,11 @@ def test_segments_longer_than_a_block_of_queries_are_cut_without_a_seam(family, 
     assert (packed(model, trees, 1000, "blocks") - expected).abs().max() < 2e-5
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_padded_batch_equals_unpadded_rows(family):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_padded_batch_equals_unpadded_rows_in_loss_and_gradients(family):
     """Left-padded prompts, right-padded responses, positions counting real tokens: the usual way to batch."""
-    model = tiny_family(family)
+    plain, model = tiny_family(family), tiny_family(family)
+    use_trees(model)
     trees = trees_of(np.random.default_rng(3), (3, (9,)), (11, (4,)), (6, (6,)))
     left, right = 11, 9
     ids = torch.full((3, left + right), 2)
@@ -102,7 +121,7 @@ def test_a_padded_batch_equals_unpadded_rows(family):
         ids[i, left - n : left + m] = torch.from_numpy(np.concatenate([t.prompt, t.responses[0]]))
         seen[i, left - n : left + m] = 1
     positions = (seen.cumsum(1) - 1).clamp(min=0)
-    logits = model(ids, attention_mask=seen, position_ids=positions).logits
+    logits = plain(ids, attention_mask=seen, position_ids=positions).logits
     padded = torch.cat(
         [
             F.log_softmax(logits[i, left - 1 : left - 1 + len(t.responses[0])], -1).gather(
@@ -111,8 +130,11 @@ def test_a_padded_batch_equals_unpadded_rows(family):
             for i, t in enumerate(trees)
         ]
     )
-    use_trees(model)
-    assert (packed(model, trees, 1000, "blocks") - padded).abs().max() < 1e-5
+    unpadded = packed(model, trees, 1000, "blocks")
+    assert (unpadded - padded).abs().max() < 1e-5
+    padded.sum().backward()
+    unpadded.sum().backward()
+    same_gradients(plain, model)
 
 
 def test_another_tree_in_the_row_changes_nothing():

@@ -134,7 +134,7 @@ def test_the_shares_of_the_workers_add_up_to_the_whole(ours, workers):
         assert (sum(parts) - expected).abs().max() / scale < 1e-5
 
 
-def test_k_of_two_is_a_pair_and_all_ties_teach_nothing():
+def test_a_prompt_that_is_all_ties_teaches_nothing():
     _, adam = ranking(Share(1000))
     model = Scored()
     use_trees(model.body)
