@@ -259,11 +259,6 @@ def test_a_group_of_one_has_no_leave_one_out_baseline():
 # What is known without training
 
 
-@pytest.mark.parametrize(("n", "kl"), [(1, 0.0), (2, 0.1931), (4, 0.6363), (16, 1.8351), (64, 3.1745), (256, 4.5491)])
-def test_best_of_n_kl(n, kl):
-    assert adv.best_of_n_kl(n) == pytest.approx(kl, abs=5.1e-5)
-
-
 @pytest.mark.parametrize(
     ("beta", "policy", "kl"), [(1, [0.1790, 0.2919, 0.5291], 0.3228), (10, [0.4648, 0.3082, 0.2271], 0.0031)]
 )

@@ -5,7 +5,7 @@ Tables are (B, T), one response per row, with a mask; packed tokens get there an
 
 from rather.advantages.gae import explained_variance, gae
 from rather.advantages.groups import group_centred, group_normalised, leave_one_out, varied
-from rather.advantages.optimum import best_of_n_kl, kl_optimum
+from rather.advantages.optimum import kl_optimum
 from rather.advantages.rewards import AdaptiveKL, FixedKL, shaped_rewards
 from rather.advantages.whitening import Moments, moments, whiten
 
@@ -13,7 +13,6 @@ __all__ = [
     "AdaptiveKL",
     "FixedKL",
     "Moments",
-    "best_of_n_kl",
     "explained_variance",
     "gae",
     "group_centred",

@@ -6,7 +6,7 @@ before it is split into micro-batches, so that the losses of the parts add up to
 """
 
 from rather.losses.grpo import grpo_loss, kl_loss
-from rather.losses.kl import KL_ESTIMATORS, Estimator, kl_k1, kl_k2, kl_k3
+from rather.losses.kl import KL_ESTIMATORS, kl_k1, kl_k2, kl_k3
 from rather.losses.ppo import PolicyLoss, ValueLoss, clipped_surrogate, ppo_policy_loss, ppo_value_loss
 from rather.losses.preference import (
     PreferenceLoss,
@@ -41,7 +41,6 @@ from rather.losses.tokens import require_finite, token_mean
 
 __all__ = [
     "KL_ESTIMATORS",
-    "Estimator",
     "Padded",
     "Pairs",
     "PolicyLoss",

@@ -9,14 +9,10 @@ With r = log pi(x) - log ref(x), x drawn from pi, all three average to nearly th
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from rather.losses.tokens import full_precision
-
-Estimator = Literal["k1", "k2", "k3"]
 
 
 def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:

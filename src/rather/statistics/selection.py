@@ -48,6 +48,9 @@ def _weights(samples: int, n: int) -> np.ndarray:
 
 
 def best_of_n_kl(n: int) -> float:
-    """KL of best-of-n from the policy it samples, log n - (n - 1) / n; an upper bound where scores tie."""
+    """KL in nats of best-of-n from the policy it samples, log n - (n - 1) / n (Stiennon et al. 2020, app. G.3).
+
+    Exact when no two samples score the same, an upper bound otherwise (Beirami et al. 2024).
+    """
     n = whole("n", n, 1)
     return math.log(n) - (n - 1) / n
