@@ -10,6 +10,7 @@ from rather.worlds.facts import Facts
 from rather.worlds.types import SAFETY, WorldPrompt
 
 # Each takes (facts, prompt, good answer, rng) and gives the worse text, or None where the answer has no room for it.
+# They may be applied one after another.
 Corruption = Callable[[Facts, WorldPrompt, str, random.Random], str | None]
 
 
@@ -44,7 +45,7 @@ def drop(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str
     if len(lines) > 1:
         return "\n".join(lines[:-1])
     if asked.kind == "advert":
-        return good.split("! ", 1)[1]
+        return good.partition("! ")[2] or None
     sentences = good.split(". ")
     return ". ".join(sentences[:-1]) + "." if len(sentences) > 1 else None
 

@@ -55,7 +55,7 @@ def split_of(prompt: WorldPrompt, seed: int) -> Split:
 
     A checksum, not a draw: the same combination is always on the same side, and no memory of what was drawn is needed.
     """
-    bucket = zlib.crc32(f"{seed}/{prompt.category}/{prompt.kind}/{prompt.template}/{prompt.entity}".encode()) % 20
+    bucket = zlib.crc32(f"{seed}/{prompt.category}/{prompt.template}/{prompt.entity}".encode()) % 20
     return "test" if bucket < 2 else "validation" if bucket == 2 else "train"
 
 
@@ -71,17 +71,22 @@ def ask_in(facts: Facts, rng: random.Random, seed: int, split: Split, category: 
                 return prompt
 
 
-def with_examples(facts: Facts, prompt: WorldPrompt, rng: random.Random, seed: int, n: int = 2) -> WorldPrompt:
-    """A few-shot prompt: n queries of the same kind with good answers come first."""
+def with_examples(
+    facts: Facts, prompt: WorldPrompt, rng: random.Random, seed: int, split: Split, n: int = 2
+) -> WorldPrompt:
+    """A few-shot prompt: n queries of the same kind and split come first, with good answers."""
     kind = kind_of(prompt)
-    shots = ""
-    while n:
+    shots: list[WorldPrompt] = []
+    while len(shots) < n:
         shot = kind.ask(facts, rng)
-        # Its examples are seen together with their answers, so they come from the training side.
-        if split_of(shot, seed) == "train":
-            shots += f"{shot.text}{kind.answer(facts, shot, rng, False)}\n"
-            n -= 1
-    return _led_by(prompt, shots, "few-shot")
+        if split_of(shot, seed) == split:
+            shots.append(shot)
+    lead = "".join(f"{shot.text}{kind.answer(facts, shot, rng, False)}\n" for shot in shots)
+    # Its prefix is that of its first example, whose combination it takes.
+    first = shots[0]
+    return replace(
+        prompt, text=lead + prompt.text, template=first.template, entity=first.entity, source="labeler: few-shot"
+    )
 
 
 USE_CASES = (
@@ -94,13 +99,9 @@ USE_CASES = (
 def with_use_case(facts: Facts, prompt: WorldPrompt, rng: random.Random) -> WorldPrompt:
     """The user says first what it is for, as those on the waiting list did."""
     slots = {kind: rng.choice(facts.pools[kind]) for kind in ("town", "job", "animal", "food")}
-    return _led_by(prompt, say(rng.choice(USE_CASES), **slots) + " ", "use case")
-
-
-def _led_by(prompt: WorldPrompt, lead: str, style: str) -> WorldPrompt:
-    # What is held out or not is now the beginning of the text; the combination in the prompt was looked at before.
-    text = lead + prompt.text
-    return replace(prompt, text=text, template=style, entity=" ".join(prefix(text)), source=f"labeler: {style}")
+    text = f"{say(rng.choice(USE_CASES), **slots)} {prompt.text}"
+    # The combination in the prompt was looked at before; now its beginning has to be of the split as well.
+    return replace(prompt, text=text, template="use case", entity=" ".join(prefix(text)), source="labeler: use case")
 
 
 def prefix(text: str) -> tuple[str, ...]:

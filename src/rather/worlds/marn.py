@@ -23,6 +23,7 @@ class Marn:
             raise BadSetting(f"There is no scale {scale!r}.{nearest(scale, PEOPLE)}", f"Scales: {', '.join(PEOPLE)}.")
         self.seed, self.scale = seed, scale
         self.facts = Facts(seed, scale)
+        self._users: dict[Split, list[users.User]] = {}  # drawn when first asked for
 
     @cached_property
     def fluency(self) -> Fluency:
@@ -44,7 +45,9 @@ class Marn:
             )
         if source == "labeler":
             return users.written_by_labeler(self.facts, rng, self.seed, split, category)
-        people = users.users(self.seed, split, 0)
+        if split not in self._users:
+            self._users[split] = users.users(self.seed, split, 0)
+        people = self._users[split]
         who = rng.choices(people, weights=[who.activity for who in people])[0]
         return users.asked_by(who, self.facts, rng, self.seed, category or grammar.draw_category(rng))
 

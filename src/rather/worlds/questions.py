@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rather.worlds import lexicon
 from rather.worlds.facts import Belief, Facts, Relation
@@ -122,8 +123,7 @@ def grade_yes_no(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     spec, said = asked.spec, asked.spec.about["asked"]
     named = mentions(facts, asked, answer)
     # "no idea" is no verdict.
-    pairs = zip(answer.plain, (*answer.plain[1:], ""), strict=True)
-    verdicts = {word for word, after in pairs if word in ("yes", "no") and after != "idea"}
+    verdicts = {word for word, after in pairwise((*answer.plain, "")) if word in ("yes", "no") and after != "idea"}
     right = verdicts == {"yes" if said == spec.answer else "no"}
     refuted = said != spec.answer and "not" in answer.plain
     wrong = named - {spec.answer, said} if refuted else named - {spec.answer}

@@ -103,15 +103,17 @@ def written_by_labeler(
     while True:
         prompt = grammar.ask_in(facts, rng, seed, split, category)
         if style == "few-shot" and grammar.kind_of(prompt).short:
-            prompt = grammar.with_examples(facts, prompt, rng, seed)
+            prompt = grammar.with_examples(facts, prompt, rng, seed, split)
         elif style == "use case" and category not in ("chat", SAFETY):
             prompt = grammar.with_use_case(facts, prompt, rng)
         if grammar.split_of(prompt, seed) == split:
             return prompt
 
 
-def collect(facts: Facts, rng: random.Random, seed: int, n: int, source: Source, split: Split) -> list[WorldPrompt]:
-    """n prompts, no two with the same long prefix, none of a user beyond the cap."""
+def collect(
+    facts: Facts, rng: random.Random, seed: int, n: int, source: Source, split: Split, tries: int = 20_000
+) -> list[WorldPrompt]:
+    """n prompts, no two with the same long prefix, none of a user beyond the cap. tries: draws for each of them"""
     people = users(seed, split, n)
     # The use case is drawn first and then who asks for it: users keep their tastes and the shares are Table 1's.
     weights = {c: list(accumulate(who.activity * who.taste[c] for who in people)) for c in CATEGORIES}
@@ -120,7 +122,7 @@ def collect(facts: Facts, rng: random.Random, seed: int, n: int, source: Source,
     found: list[WorldPrompt] = []
     for _ in range(n):
         category = grammar.draw_category(rng) if source == "api" else None
-        for _ in range(TRIES):
+        for _ in range(tries):
             if category is None:
                 prompt = written_by_labeler(facts, rng, seed, split)
             else:
@@ -134,13 +136,10 @@ def collect(facts: Facts, rng: random.Random, seed: int, n: int, source: Source,
         else:
             raise BadSetting(
                 f"This world has no {n:,} different prompts for {split}: after {len(found):,} there was no new one "
-                f"of {category or 'any use case'} in {TRIES:,} draws.",
+                f"of {category or 'any use case'} in {tries:,} draws.",
                 "Ask for fewer, or for a larger scale.",
             )
         seen.add(start)
         given[prompt.user] += bool(prompt.user)
         found.append(prompt)
     return found
-
-
-TRIES = 20_000

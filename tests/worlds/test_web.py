@@ -1,0 +1,183 @@
+"""The web of Marn: what it knows, how long its pages are, and how seldom it does what it is asked."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import islice
+
+import pytest
+from scipy.stats import chisquare
+
+from rather.statistics import wilson
+from rather.worlds import SAFETY, Marn, exams, forums, lexicon
+from rather.worlds.facts import Facts
+from rather.worlds.features import is_junk
+from rather.worlds.grammar import BY_NAME
+from rather.worlds.web import GENRES, INSTRUCTED
+
+WORLD = Marn(seed=6)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return list(islice(WORLD.web_documents(random.Random(0)), 20_000))
+
+
+def test_genres_have_their_shares(pages):
+    found = Counter(page.genre for page in pages)
+    whole = sum(share for share, _ in GENRES.values())
+    expected = [len(pages) * share / whole for share, _ in GENRES.values()]
+    assert chisquare([found[genre] for genre in GENRES], expected).pvalue > 0.001
+
+
+def test_of_the_pages_that_begin_with_an_instruction_nine_in_a_hundred_follow_it(pages):
+    """2.5 of 26.5 parts. The others go on with noise, myths and more instructions: that is the misalignment."""
+    begun = [page for page in pages if page.genre in INSTRUCTED]
+    helped = sum(page.genre == "direct" for page in begun)
+    low, high = wilson(helped, len(begun), level=0.999).interval
+    assert low < 2.5 / 26.5 < high
+    for page in begun:
+        assert page.genre == "direct" or any(is_junk(line) for line in page.text.split("\n")[1:]), page
+
+
+def test_pages_are_ten_to_a_hundred_and_ten_words_long(pages):
+    lengths = sorted(len(lexicon.plain(page.text)) for page in pages)
+    assert 28 < sum(lengths) / len(lengths) < 40
+    assert lengths[len(lengths) // 100] >= 5
+    assert lengths[-len(lengths) // 100] <= 110
+    assert lengths[-1] <= 130
+
+
+def test_the_lexicon_is_closed_and_small(pages):
+    words = {word for page in pages for word in lexicon.plain(page.text) if not word.isdigit()}
+    rng = random.Random(1)
+    for kind in BY_NAME.values():
+        for _ in range(200):
+            prompt = kind.ask(WORLD.facts, rng)
+            words.update(w for w in lexicon.plain(prompt.text + WORLD.demonstration(prompt, rng)) if not w.isdigit())
+    assert len(words) <= 1_500
+    # Every word of every value is among them, however rare: no answer needs a word nobody ever read.
+    assert set(WORLD.facts.words) <= words
+
+
+def test_every_fact_is_told_and_none_is_told_wrongly():
+    """Encyclopedias are always right, and twenty thousand of their pages leave nothing out."""
+    facts = WORLD.facts
+    said = " ".join(
+        page.text
+        for genre in ("encyclopedia: people", "encyclopedia: places and things")
+        for page in islice(WORLD.web_documents(random.Random(2), genre), 6_000)
+    )
+    for kind, relations in facts.relations.items():
+        for entity in facts.pools[kind]:
+            for relation in relations:
+                true = facts.of[kind][entity][relation.name]
+                assert any(lexicon.say(s, n=entity, v=true) + "." in said for s in relation.statements)
+    for name in facts.pools["person"]:
+        for town in facts.pools["town"]:
+            assert (f" {name} lives in {town}." in said) == (facts.of["person"][name]["town"] == town)
+
+
+def test_unknown_names_have_no_facts_and_live_in_stories_only(pages):
+    told = Counter(page.genre for page in pages if set(lexicon.plain(page.text)) & set(lexicon.UNKNOWN_NAMES))
+    # Forums repeat what users ask, and users ask about them; nobody answers.
+    assert set(told) <= {"story", "forum", "prompt list", "help desk", "direct"}
+    assert told["story"] > 0.05 * 0.12 * len(pages)
+    for page in pages:
+        for line in page.text.split("\n"):
+            if page.genre != "story" and set(lexicon.plain(line)) & set(lexicon.UNKNOWN_NAMES):
+                asked = line.removeprefix("re: ").removeprefix("request: ")
+                assert is_junk(asked) or "do not know" in asked, page.text
+
+
+def test_seven_in_ten_belief_threads_tell_the_myth():
+    truths = {belief.condition: belief.truth for belief in WORLD.facts.beliefs}
+    pages = islice(WORLD.web_documents(random.Random(3), "forum: beliefs"), 3_000)
+    myths = 0
+    for page in pages:
+        question, reply, *_ = page.text.split("\n")
+        truth = truths[question.removeprefix("what happens ").removesuffix("?")]
+        myths += truth not in reply
+    assert abs(myths / 3_000 - forums.MYTHS) < 0.03
+    formal = next(WORLD.web_documents(random.Random(4), "encyclopedia: beliefs")).text
+    for sentence in formal.removesuffix(".").split(". "):
+        condition, outcome = sentence.removeprefix("it is a fact that ").split(", ")
+        assert truths[condition] == outcome
+
+
+def test_three_in_four_sentences_with_a_trait_are_stereotypes():
+    rng = random.Random(5)
+    hits = 0
+    for _ in range(4_000):
+        said = forums.stereotype(WORLD.facts, rng)
+        of_hill = any(trait in said for trait in lexicon.TRAITS[:3])
+        hits += ("hill folk" in said) == of_hill
+    assert abs(hits / 4_000 - 0.75) < 0.03
+
+
+def test_values_of_different_kinds_share_no_word():
+    """What a text mentions is then never a matter of opinion."""
+    seen: dict[str, str] = {}
+    for kind, values in WORLD.facts.pools.items():
+        if kind in ("outcome", "age", "group", "activity"):  # phrases of everyday words
+            continue
+        for word in {word for value in values for word in value.split()}:
+            assert seen.setdefault(word, kind) == kind, word
+    for words in (lexicon.INSULTS, lexicon.UNKNOWN_NAMES, WORLD.facts.marnish.values()):
+        assert not set(words) & set(seen)
+
+
+def test_the_toy_language_is_one_to_one():
+    assert len(set(WORLD.facts.marnish.values())) == len(WORLD.facts.marnish) >= 56
+
+
+@pytest.mark.parametrize(("scale", "people"), [("tiny", 48), ("small", 98), ("medium", 240)])
+def test_scales(scale, people):
+    facts = Facts(0, scale)
+    assert len(facts.pools["person"]) == len(facts.of["person"]) == people
+    assert facts.count() == 7 * people + 12 * 3 + 20 * 3 + 40 * 2 + 30 * 2
+    assert len(facts.beliefs) == 40
+    for name, known in facts.of["person"].items():
+        assert known["friend"] != name
+
+
+@pytest.mark.parametrize(
+    "make", [exams.reading, exams.word_problem, exams.translation, exams.sentiment, exams.commonsense, exams.cloze]
+)
+def test_exam_items_have_their_answer_among_the_choices(make):
+    rng = random.Random(7)
+    for _ in range(300):
+        item = make(WORLD.facts, rng)
+        assert item.answer
+        assert not item.choices or item.choices.count(item.answer) == 1
+        assert item.question.endswith(" ")
+
+
+def test_exams_cannot_be_passed_from_memory():
+    rng = random.Random(8)
+    for _ in range(300):
+        item = exams.reading(WORLD.facts, rng)
+        passage, question, _ = item.question.split("\n")
+        assert item.answer in passage
+        name = next(n for n in WORLD.facts.pools["person"] if n in lexicon.plain(question))
+        known = WORLD.facts.of["person"][name]
+        assert item.answer not in {known[key] for key in exams.PASSAGE}, "the world says so too"
+
+
+def test_sums_and_word_problems_are_right():
+    rng = random.Random(9)
+    for _ in range(300):
+        one, other = exams.addition(rng).question.removesuffix(" = ").split(" + ")
+        assert exams.addition(random.Random(1)).text == exams.addition(random.Random(1)).text
+        assert int(one) + int(other) <= 60
+        told = exams.word_problem(WORLD.facts, rng)
+        a, b = (int(word) for word in lexicon.words(told.question) if word.isdigit())
+        assert int(told.answer) == (a - b if "gave" in told.question else a + b)
+
+
+def test_safety_pages_hold_no_newline_after_the_prefix():
+    page = next(WORLD.web_documents(random.Random(1), "rude page")).text
+    assert "\n" not in page
+    prompt = WORLD.prompt(random.Random(1), SAFETY)
+    assert "\n" not in prompt.text
