@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is not installed: it lives beside `src`
 
+from benchmarks import parts
 from benchmarks.compare import QUICK, Runner, alternate, choose, compare, judge, same_work, warmed
 from benchmarks.measure import Comparison, cpu, is_clean, usual_probe
 from benchmarks.process import Process, Ready, Step, System, SystemFailed, Turns, Work
@@ -337,3 +338,12 @@ def test_the_settings_offered_to_trl_make_up_whole_steps(task: str, size: str) -
         per_step = settings.packed_rows or workload.per_step[size] * pairs
         args = trl_peer._arguments(per_step, 0, settings)
         assert args["per_device_train_batch_size"] * args["gradient_accumulation_steps"] == per_step
+
+
+def test_the_parts_of_a_step_make_up_the_whole():
+    said = CliRunner().invoke(parts.command, ["--task", "rank4", "--steps", "1"])
+    assert said.exit_code == 0, said.output
+    shares = [float(line.split("%")[0]) for line in said.output.splitlines() if "%" in line]
+    assert len(shares) == 8
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+    assert "matrix products of the layers" in said.output.splitlines()[0]
