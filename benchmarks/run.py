@@ -20,6 +20,7 @@ from benchmarks.measure import flops_per_second
 from benchmarks.process import Process, System
 from benchmarks.sizes import SIZES, Size
 from benchmarks.tasks import TASKS
+from rather import files, limits
 from rather.errors import BadSetting, CheckFailed, MissingExtra, RatherError, nearest
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -108,8 +109,8 @@ def machine_of_this_run(say: Say) -> dict[str, Any]:
     if load > 0.5:
         say(f"other processes keep {load:.1f} cores busy: an idle machine gives ratios that can be told to others")
     return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
+        "processor": limits.processor().model,
+        "cores": limits.cores(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": version("torch"),
@@ -125,9 +126,7 @@ def write_results(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     for row in (*before, *rows):
         if row["machine"]["processor"] == rows[0]["machine"]["processor"]:
             kept[row["name"], row["size"], row["threads"]] = row
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(list(kept.values()), indent=1) + "\n")
-    part.replace(path)
+    files.write_json(path, list(kept.values()))
 
 
 HEAD = (
@@ -192,13 +191,6 @@ def _counts(text: str) -> list[int]:
     if not all(count.strip().isdecimal() and int(count) for count in counts):
         raise BadSetting(f"--threads: {text!r} is not a list of thread counts.", do="--threads 1,2")
     return [int(count) for count in counts]
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _say(prefix: str) -> Say:
