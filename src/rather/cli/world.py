@@ -1,0 +1,157 @@
+"""`rather world show` and `rather world write FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from rather.records.types import Response
+from rather.worlds import SHARES, Marn
+from rather.worlds.corruptions import CORRUPTIONS
+from rather.worlds.facts import PEOPLE
+from rather.worlds.judging import rank, task_of, utilities
+from rather.worlds.labelers import hire, shared_utility
+from rather.worlds.noise import fit_noise
+from rather.worlds.votes import vote_task
+from rather.worlds.web import GENRES
+from rather.worlds.writing import Sizes, write_world
+
+SEED = click.option("--seed", default=0, show_default=True, help="Which world: the same seed is the same world.")
+SCALE = click.option(
+    "--scale", type=click.Choice(list(PEOPLE)), default="small", show_default=True, help="How many people live there."
+)
+JSON = click.option("--json", "as_object", is_flag=True, help="One JSON object on standard output.")
+
+
+@click.group("world")
+def command() -> None:
+    """The miniature world in which the truth is known: its facts, its web, its prompts and answers."""
+
+
+@command.command("show")
+@SEED
+@SCALE
+@JSON
+def show(seed: int, scale: str, as_object: bool) -> None:
+    """A page of the world: facts, a page of each genre, a prompt and its demonstration by use case, a ranking."""
+    world = Marn(seed, scale)  # type: ignore[arg-type]
+    said = page(world, random.Random(f"show {seed}"))
+    if as_object:
+        click.echo(json.dumps(said))
+    else:
+        _print(Console(soft_wrap=True, highlight=False), said)
+
+
+def page(world: Marn, rng: random.Random) -> dict[str, Any]:
+    """What `show` says, as plain values."""
+    facts = world.facts
+    person = rng.choice(facts.pools["person"])
+    documents = {genre: next(world.web_documents(rng, genre)).text for genre in GENRES}
+    asked = []
+    for category in SHARES:
+        prompt = world.prompt(rng, category, "api")
+        answer = world.demonstration(prompt, rng)
+        utility = world.utility(world.features(prompt, answer))
+        asked.append({"category": category, "prompt": prompt.text, "demonstration": answer, "utility": utility})
+    return {
+        "world": world.name,
+        "seed": world.seed,
+        "scale": world.scale,
+        "facts": facts.count(),
+        "beliefs": len(facts.beliefs),
+        "about": {person: facts.of["person"][person] | {"group": facts.folk[person]}},
+        "documents": documents,
+        "prompts": asked,
+        "ranking": ranking(world, rng),
+    }
+
+
+def ranking(world: Marn, rng: random.Random) -> dict[str, Any]:
+    """One prompt's answers, each worse in its own way, as one labeler ranks them; U* is what they are really worth."""
+    labelers = hire(rng, 12)
+    tasks = [vote_task(world, str(at), world.prompt(rng, source="api"), rng) for at in range(100)]
+    noise = fit_noise([utilities(labelers, task) for task in tasks if task is not None])
+    prompt = world.prompt(rng, "generation", "api")
+    good = world.good_answer(prompt, rng)
+    names = {good: "good answer"}
+    for name, corrupt in CORRUPTIONS.items():
+        worse = corrupt(world.facts, prompt, good, rng)
+        if worse is not None and worse.strip():
+            names.setdefault(worse, name)
+    task = task_of(
+        world, "shown", prompt, [Response(text=text, model=names[text]) for text in rng.sample(list(names), 6)]
+    )
+    assert task is not None, "six different texts are a task"
+    record = rank(labelers[0], task, noise, rng)
+    rows = [
+        {
+            "rank": given,
+            "what": response.model,
+            "text": response.text,
+            "utility": world.utility(features),
+            "labelers": shared_utility(labelers, prompt, features),
+        }
+        for given, response, features in zip(record.ranks, record.responses, task.features, strict=True)
+    ]
+    return {"prompt": prompt.text, "noise": noise.tau, "responses": sorted(rows, key=lambda row: row["rank"])}
+
+
+def _print(console: Console, said: dict[str, Any]) -> None:
+    def head(words: str) -> None:
+        console.print(Text(f"\n{words}", style="bold"))
+
+    def quote(text: str) -> None:
+        console.print(Text("  " + text.strip("\n").replace("\n", "\n  ")))
+
+    head(f"The world {said['world']}, seed {said['seed']}, scale {said['scale']}")
+    console.print(Text(f"{said['facts']:,} facts and {said['beliefs']} beliefs. Of one person:"))
+    for name, facts in said["about"].items():
+        quote(f"{name}: " + ", ".join(f"{relation} {value}" for relation, value in facts.items()))
+    head("Its web, one page of each genre")
+    for genre, text in said["documents"].items():
+        console.print(Text(genre, style="dim"))
+        quote(text)
+    head("What users ask, and what a labeler demonstrates")
+    for asked in said["prompts"]:
+        console.print(
+            Text(f"{asked['category']} {SHARES[asked['category']]} %  (U* {asked['utility']:.2f})", style="dim")
+        )
+        quote(asked["prompt"] + "> " + asked["demonstration"].replace("\n", "\n> "))
+    shown = said["ranking"]
+    head(f"A ranking by one labeler (noise {shown['noise']:.2f})")
+    quote(shown["prompt"])
+    console.print(Text("  rank     U*  labelers' mean", style="dim"))
+    for row in shown["responses"]:
+        line = row["text"].replace("\n", " / ")
+        console.print(Text(f"  {row['rank']:>4} {row['utility']:6.2f} {row['labelers']:6.2f}  {row['what']}: {line}"))
+
+
+@command.command("write")
+@click.argument("folder", type=click.Path(path_type=Path))
+@SEED
+@SCALE
+@click.option("--documents", default=Sizes.documents, show_default=True, type=click.IntRange(10), help="Web pages.")
+@click.option("--demonstrations", default=Sizes.demonstrations, show_default=True, type=click.IntRange(10))
+@click.option("--prompts", default=Sizes.prompts, show_default=True, type=click.IntRange(10), help="For each stage.")
+@click.option("--votes", default=Sizes.votes, show_default=True, type=click.IntRange(50), help="Rankings by a crowd.")
+@JSON
+def write(
+    folder: Path, seed: int, scale: str, documents: int, demonstrations: int, prompts: int, votes: int, as_object: bool
+) -> None:
+    """Write the world to FOLDER as the ordinary JSONL records: web pages, prompts, demonstrations, votes.
+
+    Validation and test have a tenth as many, from other users and of combinations that training never shows.
+    """
+    world = Marn(seed, scale)  # type: ignore[arg-type]
+    counts = write_world(world, folder, Sizes(documents, demonstrations, prompts, votes))
+    if as_object:
+        click.echo(json.dumps({"folder": str(folder), "seed": seed, "scale": scale, "records": counts}))
+        return
+    for name, count in counts.items():
+        click.echo(f"{count:8,}  {folder / name}")
