@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from rather.errors import BadSetting
 from rather.records.types import Ranking, Response
-from rather.statistics import Estimate, agreement, agreement_by_labeler, clustered_share
+from rather.statistics import Estimate, agreement, agreement_by_labeler, clustered_mean, clustered_share
+from rather.worlds import Marn
+from rather.worlds.corruptions import CORRUPTIONS
 from rather.worlds.judging import (
     FLAG_NOISE,
     Task,
@@ -422,3 +424,45 @@ def test_the_same_seed_gives_the_same_bytes():
 def test_the_examples_of_the_docs_are_true():
     page = Path(__file__).parents[2] / "docs" / "labelers.md"
     assert doctest.testfile(str(page), module_relative=False).failed == 0
+
+
+# ---- on answers of Marn
+
+
+def answers(world: Marn, prompt: WorldPrompt, rng: random.Random) -> list[Response]:
+    """A demonstration and four good answers, three of them made worse."""
+    texts = [world.demonstration(prompt, rng), world.good_answer(prompt, rng)]
+    for corrupt in rng.sample(list(CORRUPTIONS.values()), 3):
+        texts.append(corrupt(world.facts, prompt, world.good_answer(prompt, rng), rng) or "no idea.")
+    return [Response(text=text) for text in texts]
+
+
+def test_on_marns_answers_agreement_is_72_6_percent_with_a_quarter_of_ties():
+    world, rng = Marn(seed=3), random.Random(0)
+    prompts = world.prompts(rng, 1200)
+    tasks = [task_of(world, str(n), prompt, answers(world, prompt, rng)) for n, prompt in enumerate(prompts)]
+    tasks = [each for each in tasks if each is not None]
+    people = hire(random.Random(1), 12)
+    noise = fit_noise([utilities(people, each) for each in tasks[::2]])
+    rankings = [rank(who, each, noise, rng) for each in tasks[1::2] for who in rng.sample(people, 6)]
+    found = agreement_within_groups(rankings, {who.id: who.group for who in people})[TRAINING]
+    assert found["dropped"].value == pytest.approx(0.726, abs=0.015)
+    assert found["half"].tie_share == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize(("knowledge", "wins"), [(0.2, True), (0.6, False)])
+def test_to_repeat_a_wrong_belief_about_a_person_pays_in_marn_where_few_know_better(knowledge, wins):
+    world, rng = Marn(seed=3), random.Random(0)
+    people = [Labeler(f"labeler-{n}", knowledge=knowledge) for n in range(40)]
+    prompts = (world.prompt(rng, "open_qa") for _ in range(10_000))
+    believing = (p for p in prompts if p.kind == "believing" and p.spec.claim and p.spec.fact.startswith("person/"))
+    gaps = []
+    for prompt in islice(believing, 60):
+        true = world.good_answer(prompt, rng)
+        claimed = true.replace("no, ", "yes, ").replace(prompt.spec.answer, prompt.spec.claim)
+        repeats, corrects = world.features(prompt, claimed), world.features(prompt, true)
+        assert (repeats.syc, repeats.task, corrects.syc, corrects.task) == (1, 0, 0, 1)
+        gaps.append(shared_utility(people, prompt, repeats) - shared_utility(people, prompt, corrects))
+    found = clustered_mean(gaps, range(len(gaps)))
+    assert found.interval[0] > 0 if wins else found.interval[1] < 0
+    assert found.value == pytest.approx(3.3 - 8.3 * knowledge, abs=0.35)
