@@ -20,6 +20,7 @@ VERBS = {
     "doctor": ("doctor", "Say what this machine can do, and what to do about each problem."),
     "preview": ("preview", "Show examples as the model will see them, trained tokens coloured."),
     "world": ("world", "Show or write the miniature world, in which the truth is known."),
+    "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
 }
 
 
