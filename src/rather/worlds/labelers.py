@@ -26,6 +26,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rather.errors import BadSetting, nearest
 from rather.worlds.types import Features, WorldPrompt
 
 DOUBT = 0.3  # task, as seen by a labeler who does not know the fact and reads something else than the user's claim
@@ -84,6 +85,8 @@ def hire(rng: random.Random, n: int, group: str = TRAINING) -> tuple[Labeler, ..
 
     knowledge is not drawn: labelers of equal diligence differ in which facts they know, not in how many.
     """
+    if group not in LENGTH_BIAS:
+        raise BadSetting(f"There is no group {group!r}.{nearest(group, LENGTH_BIAS)}", f"{', '.join(LENGTH_BIAS)}.")
     length = LENGTH_BIAS[group]
 
     def drawn(mean: float, spread: float) -> float:

@@ -213,6 +213,8 @@ def test_groups_differ_in_length_bias_and_labelers_within_a_group_in_everything(
         assert sum(labeler.task for labeler in group) / 200 == pytest.approx(1.0, abs=0.045)
         assert len({labeler.task for labeler in group}) > 150
     assert {labeler.id for labeler in training} & {labeler.id for labeler in held_out} == set()
+    with pytest.raises(BadSetting, match="Did you mean 'held-out'"):
+        hire(random.Random(0), 6, "held out")
 
 
 def test_each_fault_costs_something_and_each_taste_pays():
