@@ -172,7 +172,24 @@ def test_an_impossible_size(folder):
     refused(folder, "is no llama configuration|cannot be loaded")
 
 
-@pytest.mark.parametrize("kind", [None, "lama", "no-such-thing"])
+def test_more_layers_than_there_are_tensors(folder):
+    edit(folder / "config.json", num_hidden_layers=10**9)  # building them would take for ever
+    refused(folder, "config.json says 1,000,000,000 layers, and there are 21 tensors")
+
+
+@pytest.mark.parametrize("named", [True, "GPT2LMHeadModel", [["x"]]])
+def test_architectures_of_another_kind(folder, named):
+    edit(folder / "config.json", architectures=named)
+    refused(folder, "not a causal language model")
+
+
+def test_a_link_to_a_device_is_no_file(folder):
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("/dev/zero")
+    refused(folder, "has no config.json")
+
+
+@pytest.mark.parametrize("kind", [None, ["llama"], "lama", "no-such-thing"])
 def test_an_unknown_model_type(folder, kind):
     edit(folder / "config.json", model_type=kind)
     refused(folder, "Did you mean 'llama'" if kind == "lama" else "which transformers does not know")
@@ -288,6 +305,11 @@ def test_a_weight_that_is_not_a_number(folder, value):
     refused(folder, "model.norm.weight holds values that are not numbers")
 
 
+def test_weights_of_whole_numbers(folder):
+    spoil(folder, lambda tensors: tensors.update({"lm_head.weight": torch.ones(259, 32, dtype=torch.int8)}))
+    refused(folder, "holds whole numbers as weights: lm_head.weight")
+
+
 def test_no_tokenizer(folder):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
@@ -308,6 +330,24 @@ def test_a_damaged_tokenizer_config(folder):
 def test_a_damaged_generation_config(folder):
     (folder / "generation_config.json").write_text("{")
     refused(folder, "generation_config.json")
+
+
+@pytest.mark.parametrize("stops", ["</s>", 1.5, [1, None]])
+def test_stops_that_are_no_ids(folder, stops):
+    edit(folder / "generation_config.json", eos_token_id=stops)
+    refused(folder, "generation_config.json")
+
+
+def test_a_longest_text_that_is_no_number(folder):
+    edit(folder / "tokenizer_config.json", model_max_length="long")
+    refused(folder, "model_max_length 'long'")
+
+
+def test_a_tokenizer_that_the_rust_underneath_panics_at(folder):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = [["a", "b"]]  # to a token that the vocabulary lacks
+    edit(folder / "tokenizer.json", **tokenizer)
+    refused(folder, "the tokenizer cannot be read")
 
 
 def test_a_tokenizer_of_another_model(folder):

@@ -142,10 +142,10 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
             "Name the folder or hub id of the original model",
         )
     kind = raw.get("model_type")
-    if kind is None or (kind not in CONFIG_MAPPING_NAMES and "auto_map" not in raw):
-        guess = nearest(str(kind), CONFIG_MAPPING_NAMES) if kind else ""
+    if not isinstance(kind, str) or (kind not in CONFIG_MAPPING_NAMES and "auto_map" not in raw):
+        guess = nearest(kind, CONFIG_MAPPING_NAMES) if isinstance(kind, str) else ""
         raise BadModel(
-            f"{folder}/config.json has model_type {kind!r}, which transformers does not know.{guess}",
+            f"{folder}/config.json has model_type {kind!r:.60}, which transformers does not know.{guess}",
             "Expected a model type such as 'llama' or 'gpt2'.",
             "A newer transformers may know it:  pip install -U transformers",
         )
@@ -162,10 +162,10 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConf
 
 
 def read_json(path: Path, missing: str) -> dict[str, Any]:
+    if not path.is_file():  # a device or a pipe, to which a link may point, would never end
+        raise BadModel(missing, "Expected config.json, model.safetensors and the tokenizer's files.")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadModel(missing, "Expected config.json, model.safetensors and the tokenizer's files.") from None
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BadModel(
             f"{path} is not JSON: {first_line(error)}", "Expected one JSON object.", "Copy the file again"
@@ -179,7 +179,8 @@ def _check_causal(folder: Path, config: PretrainedConfig, trust_remote_code: boo
     if trust_remote_code and hasattr(config, "auto_map"):
         return
     expected = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
-    found = [name for name in config.architectures or [] if name != expected]
+    named: Any = config.architectures or []
+    found = [name for name in (named if isinstance(named, list) else [named]) if name != expected]
     if expected is None or found:
         what = f"is a {found[0]}" if found else f"is a {config.model_type} model"
         reward = "Classification" in str(found)
@@ -223,20 +224,41 @@ def _check_file(path: Path, tensors: Iterable[str], parts: int) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             lost = set(tensors) - set(file.keys())
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise BadModel(
             f"{path} is damaged ({path.stat().st_size:,} bytes): {first_line(error)}",
             "Expected a whole safetensors file.",
             "Copy or download it again",
         ) from error
+    if whole := [name for name, kind in kinds.items() if name.endswith("weight") and kind[0] in "IU"]:
+        raise BadModel(
+            f"{path} holds whole numbers as weights: {_some(whole)}.",
+            "Expected fp32, bf16 or fp16; these may be quantised, and their scales are not here.",
+            "Name the folder or hub id of the original model",
+        )
     if lost:
         raise BadModel(f"{path} lacks {_some(lost)}, which the index promises.", do="Copy the folder again, whole")
+
+
+def _count_tensors(folder: Path) -> int:
+    count = 0
+    for path in check_weights(folder):
+        with safe_open(path, framework="pt") as file:
+            count += len(file.keys())
+    return count
 
 
 def load_weights(
     auto: Any, folder: Path, config: PretrainedConfig, dtype: torch.dtype, trust_remote_code: bool = False
 ) -> Any:
     """`auto.from_pretrained`, which has to find every weight, no other, and only numbers."""
+    layers, tensors = getattr(config.get_text_config(), "num_hidden_layers", 0), _count_tensors(folder)
+    if isinstance(layers, int) and layers > tensors:  # building a million layers only to miss them takes for ever
+        raise BadModel(
+            f"{folder}: config.json says {layers:,} layers, and there are {tensors:,} tensors.",
+            "Expected weights and config.json of one model.",
+        )
     try:
         with quiet():
             model, report = auto.from_pretrained(

@@ -67,7 +67,9 @@ def load_tokenizer(
             generation = _generation_config(folder)
             path = folder / "tokenizer.json"
             file = Tokenizer.from_file(str(path)) if path.is_file() else None
-    except Exception as error:  # a tokenizer's files are foreign: whatever reading them raises is said about them
+    except BaseException as error:  # a tokenizer's files are foreign: whatever reading them raises is said about them
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the Rust underneath
+            raise
         raise BadModel(
             f"{folder}: the tokenizer cannot be read: {first_line(error)}",
             "Expected tokenizer.json and tokenizer_config.json (or the vocabulary files of an older tokenizer).",
@@ -232,9 +234,11 @@ def _markers(tokenizer: Any) -> str:
 
 def _stops(tokenizer: Any, generation: GenerationConfig | None, notes: list[str]) -> tuple[int, ...]:
     named = None if generation is None else generation.eos_token_id
-    others = [named] if isinstance(named, int) else list(named or ())
+    others = named if isinstance(named, list) else [] if named is None else [named]
     if not all(isinstance(i, int) for i in others):
-        raise BadModel(f"generation_config.json stops at {named!r:.80}.", "Expected eos_token_id to be numbers of tokens.")
+        raise BadModel(
+            f"generation_config.json stops at {named!r:.80}.", "Expected eos_token_id to be numbers of tokens."
+        )
     outside = [i for i in others if not 0 <= i < len(tokenizer)]
     if outside:
         notes.append(f"generation_config.json stops at {outside}, which the tokenizer does not have: left out.")
