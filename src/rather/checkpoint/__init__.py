@@ -20,6 +20,8 @@ import json
 import re
 import shutil
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +101,27 @@ def load(path: str | Path, state: dict[str, Any]) -> None:
                 "Each worker goes on with its own random numbers.",
                 f"Start it with:  torchrun --nproc-per-node {manifest['workers']} ...",
             )
-        values = json.loads((path / f"values-{rank}.json").read_bytes())
-        targets = fit(state, values, storage.shapes(path), str(path))
+        with _as_written(path / f"values-{rank}.json"):
+            values = json.loads((path / f"values-{rank}.json").read_bytes())
+            targets = fit(state, values, storage.shapes(path), str(path))
     storage.read(path, targets)
     with together(f"reading {path}"):
-        put(state, values, targets)
+        with _as_written(path / f"values-{rank}.json"):
+            put(state, values, targets)
         refuse_loss(state, values, targets, str(path))
+
+
+@contextmanager
+def _as_written(values: Path) -> Iterator[None]:
+    """The checksums fit, so what is not as we write it was changed together with them."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+        raise BadFile(
+            f"{values} is not what a checkpoint writes: {type(error).__name__}: {str(error)[:120]}.",
+            "Its checksum fits, so it was not damaged but changed.",
+            f"Remove {values.parent} to go on from the checkpoint before.",
+        ) from error
 
 
 def steps(folder: str | Path) -> list[int]:
@@ -181,10 +198,17 @@ def _verified(path: Path, rank: int, size: int) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST).read_bytes())
         listed = sorted(manifest["files"].items())
         assert {"step", "workers"} <= set(manifest)
+        assert all(isinstance(entry, list) and len(entry) == 2 for _, entry in listed)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise BadFile(
             f"{path} is not a whole checkpoint: {MANIFEST}: {error}.", "Was it copied in part?", go_on
         ) from None
+    if re.fullmatch(r"step-\d{8,}", path.name) and manifest["step"] != int(path.name[5:]):
+        raise BadFile(
+            f"{path} holds step {str(manifest['step'])[:20]}.",
+            "Expected the step of its name; somebody renamed or copied it.",
+            "Give it its name back.",
+        )
     for name, expected in listed[rank::size]:
         try:
             found = _summed(path / name)

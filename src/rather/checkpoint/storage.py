@@ -92,4 +92,5 @@ def _in_words(what: str) -> Iterator[None]:
             yield
     except CheckpointException as error:  # DCP's own, of all workers
         rank, (cause, _) = next(iter(error.failures.items()))
-        raise BadFile(f"{what}: worker {rank}: {type(cause).__name__}: {str(cause).splitlines()[0]}.") from cause
+        said = str(cause).partition("\n")[0]
+        raise BadFile(f"{what}: worker {rank}: {type(cause).__name__}: {said}.") from cause
