@@ -70,6 +70,16 @@ def test_a_manifest_without_sizes_and_sums_is_refused(saved: Path, entry: object
         checkpoint.load_latest(saved, state())
 
 
+@pytest.mark.parametrize("name", ["\ud800", "\0", "no-such-file", "x" * 300])
+def test_a_manifest_that_names_no_file_is_refused(saved: Path, name: str):
+    path = saved / "step-00000002" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = [1, 1]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BadFile, match="cannot be read"):
+        checkpoint.load_latest(saved, state())
+
+
 def test_an_old_checkpoint_under_a_newer_name_is_not_gone_on_from(saved: Path):
     (saved / "step-00000001").rename(saved / "step-00000003")
     with pytest.raises(BadFile, match="step-00000003 holds step 1"):

@@ -116,7 +116,15 @@ def _as_written(values: Path) -> Iterator[None]:
     """The checksums fit, so what is not as we write it was changed together with them."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         raise BadFile(
             f"{values} is not what a checkpoint writes: {type(error).__name__}: {str(error)[:120]}.",
             "Its checksum fits, so it was not damaged but changed.",
@@ -212,8 +220,9 @@ def _verified(path: Path, rank: int, size: int) -> dict[str, Any]:
     for name, expected in listed[rank::size]:
         try:
             found = _summed(path / name)
-        except OSError as error:
-            raise BadFile(f"{path / name} cannot be read: {error.strerror}.", "", go_on) from None
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            said = getattr(error, "strerror", None) or error
+            raise BadFile(f"{path / name} cannot be read: {said}.", "", go_on) from None
         if found != expected:
             what = f"has {found[0]} bytes" if found[0] != expected[0] else "has other content"
             raise BadFile(f"{path / name} {what}.", f"Expected {expected[0]} bytes, as they were written.", go_on)
