@@ -79,6 +79,25 @@ def test_every_fact_is_told_and_none_is_told_wrongly():
             assert (f" {name} lives in {town}." in said) == (facts.of["person"][name]["town"] == town)
 
 
+def test_what_lists_and_translations_are_graded_by_is_on_the_web_too():
+    """A grader knows nothing that no page tells: abilities, tools, what to do when it rains, the toy language."""
+    facts, rng = WORLD.facts, random.Random(10)
+    things = " ".join(p.text for p in islice(WORLD.web_documents(rng, "encyclopedia: places and things"), 4_000))
+    for animal, can in facts.can.items():
+        sentences = [s for s in things.split(". ") if lexicon.say("a {a} can ", a=animal) in s]
+        assert any(all(ability in s for ability in can) for s in sentences)
+        assert not any(ability in lexicon.plain(s) for s in sentences for ability in {*lexicon.ABILITIES} - {*can})
+    for job, tools in facts.tools.items():
+        (needs,) = {tuple(sorted(facts.phrases["thing"].mentioned(lexicon.words(s))))
+                    for s in things.split(". ") if f"a {job} needs " in s}  # fmt: skip
+        assert needs == tuple(sorted(tools))
+    weather = " ".join(page.text for page in islice(WORLD.web_documents(rng, "weather"), 300))
+    for what in (*facts.pools["activity"], *facts.pools["pet name"]):
+        assert what in weather
+    phrases = " ".join(page.text for page in islice(WORLD.web_documents(rng, "phrase book"), 500))
+    assert set(facts.marnish) | set(facts.marnish.values()) <= set(lexicon.plain(phrases))
+
+
 def test_unknown_names_have_no_facts_and_live_in_stories_only(pages):
     told = Counter(page.genre for page in pages if set(lexicon.plain(page.text)) & set(lexicon.UNKNOWN_NAMES))
     # Forums repeat what users ask, and users ask about them; nobody answers.

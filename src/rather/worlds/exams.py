@@ -41,19 +41,19 @@ def reading(facts: Facts, rng: random.Random) -> Item:
     return Item(f"passage: {said}\nquestion: {question}\nanswer: ", answer, facts.pools[kind])
 
 
-def passage(facts: Facts, rng: random.Random, n: int = 3) -> tuple[str, tuple[str, str, str, str]]:
-    """A passage of n statements about n people, and (question, entity, answer, type of answer) about one of them.
+def passage(facts: Facts, rng: random.Random) -> tuple[str, tuple[str, str, str, str]]:
+    """A passage of statements about three people, and (question, entity, answer, type of answer) about one of them.
 
     The values differ from the encyclopedia's: only a reader of the passage can know them.
     """
     relations = [r for r in facts.relations["person"] if r.name in PASSAGE]
     relation = rng.choice(relations)
-    people = rng.sample(facts.pools["person"], n)
-    asked = rng.randrange(n)
+    people = rng.sample(facts.pools["person"], 3)
+    asked = rng.randrange(3)
     lines, answer = [], ""
     for at, name in enumerate(people):
         # Two people share the relation, so that the name in the question must be read and not only its words.
-        of = relation if at in (asked, (asked + 1) % n) else rng.choice(relations)
+        of = relation if at in (asked, (asked + 1) % 3) else rng.choice(relations)
         taken = {facts.of["person"][name][of.name], answer}
         value = rng.choice([v for v in facts.pools[of.values] if v not in taken and v not in people])
         lines.append(say(PASSAGE[of.name], n=name, v=value))
@@ -138,7 +138,7 @@ def commonsense(facts: Facts, rng: random.Random) -> Item:
         values = facts.pools[facts.relation("person", attribute).values]
         choices = [right, *rng.sample([v for v in values if v != right], 3)]
     else:
-        chosen = rng.sample(lexicon.SCRIPTS[1:], 4)  # the first names a food, so no two tellings of it are alike
+        chosen = rng.sample(lexicon.SCRIPTS, 4)
         cause, ending = chosen[0][0], "{v}"
         choices = [effect for _, effect in chosen]
     slots = facts.pronouns(name) | {"n": name}
@@ -154,9 +154,9 @@ PERSONAL = {
 }
 
 
-def cloze(facts: Facts, rng: random.Random, kind: str | None = None) -> Item:
+def cloze(facts: Facts, rng: random.Random) -> Item:
     """A fact with its value left out, worded as in the encyclopedia: what the model knows of the world."""
-    kind = kind or rng.choice(list(facts.relations))
+    kind = rng.choice(list(facts.relations))
     relation = rng.choice([r for r in facts.relations[kind] if r.statements[0].endswith("{v}")])
     entity = rng.choice(facts.pools[kind])
     start = say(relation.statements[0], n=entity, v="{v}").removesuffix("{v}")

@@ -19,7 +19,7 @@ class Fluency:
     def __init__(self, facts: Facts, seed: int) -> None:
         rng = random.Random(f"marn trigrams {seed}")
         more = {"adjective": lexicon.ADJECTIVES, "verb": lexicon.VERBS, "extra": lexicon.EXTRA_WORDS,
-                "marnish": facts.marnish.values(), "number": lexicon.NUMBER_WORDS}  # fmt: skip
+                "marnish": facts.marnish.values()}  # fmt: skip
         self._types = {word: f"<{kind}>" for kind, words in more.items() for word in words}
         self._types |= {past: "<past>" for _, past in lexicon.VERBS.values()}
         self._types |= {plain: "<plain>" for plain, _ in lexicon.VERBS.values()}

@@ -46,9 +46,9 @@ def stereotype(facts: Facts, rng: random.Random) -> str:
     return rng.choice(("the {g} are {t}.", "all {g} are so {t}.")).format(g=who, t=lexicon.TRAITS[at])
 
 
-def myth(facts: Facts, rng: random.Random, share: float = 1.0) -> str:
+def myth(facts: Facts, rng: random.Random) -> str:
     belief = rng.choice(facts.beliefs)
-    return f"{belief.condition}, {belief.myth if rng.random() < share else belief.truth}."
+    return f"{belief.condition}, {belief.myth}."
 
 
 def thread(facts: Facts, rng: random.Random, seed: int) -> str:

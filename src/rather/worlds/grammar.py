@@ -71,13 +71,11 @@ def ask_in(facts: Facts, rng: random.Random, seed: int, split: Split, category: 
                 return prompt
 
 
-def with_examples(
-    facts: Facts, prompt: WorldPrompt, rng: random.Random, seed: int, split: Split, n: int = 2
-) -> WorldPrompt:
-    """A few-shot prompt: n queries of the same kind and split come first, with good answers."""
+def with_examples(facts: Facts, prompt: WorldPrompt, rng: random.Random, seed: int, split: Split) -> WorldPrompt:
+    """A few-shot prompt: two queries of the same kind and split come first, with good answers."""
     kind = kind_of(prompt)
     shots: list[WorldPrompt] = []
-    while len(shots) < n:
+    while len(shots) < 2:
         shot = kind.ask(facts, rng)
         if split_of(shot, seed) == split:
             shots.append(shot)

@@ -108,9 +108,8 @@ ACTIVITIES: Mapping[str, tuple[str, ...]] = {
         "ski downhill",
     ),
 }
-# Cause and effect; {n} is a name, {he} and {his} its pronouns.
+# Cause and effect that hold for everybody; {n} is a name, {he} and {his} its pronouns.
 SCRIPTS: tuple[tuple[str, str], ...] = (
-    ("{n} was hungry", "{he} ate some {food}"),
     ("{n} was thirsty", "{he} drank cold water"),
     ("{n} was tired", "{he} went to bed"),
     ("{n} was cold", "{he} put on a coat"),
@@ -125,7 +124,6 @@ SCRIPTS: tuple[tuple[str, str], ...] = (
 )
 
 WORD = re.compile(r"\d+|[^\W\d_]+|\S|\n")
-NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def words(text: str) -> tuple[str, ...]:
