@@ -406,8 +406,9 @@ def test_hostile_text_cannot_paint_the_terminal(capsys: pytest.CaptureFixture[st
     assert "\u202e" not in said
 
 
-def test_a_failed_write_leaves_the_old_file_as_it_was():
-    Path("out.jsonl").write_text("old\n")
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+def test_a_failed_write_leaves_the_old_file_as_it_was(name: str):
+    Path(name).write_text("old\n")
     good = list(read(_file(GOOD)))
 
     def breaks_off():
@@ -415,9 +416,9 @@ def test_a_failed_write_leaves_the_old_file_as_it_was():
         raise RuntimeError("the power went")
 
     with pytest.raises(RuntimeError):
-        write("out.jsonl", breaks_off())
-    assert Path("out.jsonl").read_text() == "old\n"
-    assert sorted(os.listdir()) == ["f.jsonl", "out.jsonl"]
+        write(name, breaks_off())
+    assert Path(name).read_text() == "old\n"
+    assert sorted(os.listdir()) == ["f.jsonl", name]
 
 
 def test_convert_does_not_write_over_a_file(capsys: pytest.CaptureFixture[str]):
