@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rather.statistics import clustered_share, noise_ceiling, repeated_ceiling, wilson
+from rather.statistics import agreement, clustered_share, noise_ceiling, repeated_ceiling, wilson
 
 
 def test_the_papers_agreement_is_no_ceiling_for_its_reward_model():
@@ -95,6 +95,14 @@ def test_a_model_that_knows_the_truth_scores_the_ceiling_against_one_label():
     one, other = rng.random((2, 2000)) < 0.84  # whether each labeler names the better answer
     found = noise_ceiling(clustered_share(one == other, range(2000)))
     assert found.interval[0] < one.mean() < found.interval[1]
+
+
+def test_the_ceiling_is_computed_from_what_agreement_returns():
+    ranks, labelers = [[1, 2, 3], [1, 2, 3], [1, 3, 2], [2, 1, 3]], ["a", "b", "a", "b"]
+    found = agreement(ranks, labelers, [1, 1, 2, 2], ties="dropped")
+    assert found.value == pytest.approx(4 / 6)  # all three pairs of the first prompt, one of the second's
+    assert noise_ceiling(found).value == pytest.approx((1 + (2 * 4 / 6 - 1) ** 0.5) / 2)
+    assert noise_ceiling(found).at_least == found.value
 
 
 @pytest.mark.parametrize(

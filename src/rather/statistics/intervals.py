@@ -58,11 +58,14 @@ class Estimate(Result):
         assert low <= high, f"{self.interval} is no interval"
 
     def mapped(self, monotone: Callable[[float], float], method: str) -> Estimate:
-        """The same estimate on another scale; the standard error does not survive, the interval does."""
+        """The same estimate on another scale; the standard error does not survive, the interval does.
+
+        Nor does what a subclass says besides: its shares of ties or wins are not on the new scale.
+        """
         low, high = sorted(map(monotone, self.interval))
-        return dataclasses.replace(
-            self, value=monotone(self.value), interval=(low, high), se=None, method=f"{self.method}; {method}"
-        )
+        kept = {field.name: getattr(self, field.name) for field in dataclasses.fields(Estimate)}
+        changed = {"value": monotone(self.value), "interval": (low, high), "method": f"{self.method}; {method}"}
+        return Estimate(**{**kept, **changed, "se": None})
 
 
 def normal_quantile(level: float) -> float:
