@@ -216,6 +216,18 @@ def test_every_module_has_one_floor():
     assert sum(map(len, STAIRS)) == len(FLOOR)
 
 
+def test_the_stairs_of_contributing_are_those_of_the_house():
+    """In brackets: planned. What is there stands outside of them, each name on its floor."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    floors = re.findall(r"^([0-5]) (\w+) +(.+?)(?: {3,}.*)?$", page, re.M)
+    planned = {name for _, _, names in floors for inside in re.findall(r"\((.*)\)", names) for name in inside.split()}
+    there = {name: int(n) for n, _, names in floors for name in re.sub(r"\(.*\)", "", names).split()}
+    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(there) == modules - {"__init__", "__main__"}
+    assert planned & modules == set()
+    assert there == {name: FLOOR[name] for name in there}
+
+
 # What another package, which is declared, cannot be without: import name -> that package.
 BROUGHT_BY = {"pydantic_core": "pydantic", "pyarrow": "datasets"}
 
