@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import accumulate
 
 from rather.worlds import exams, forums, generation, lexicon, passages
@@ -96,12 +97,11 @@ def beliefs(facts: Facts, rng: random.Random, seed: int) -> str:
 
 def story(facts: Facts, rng: random.Random, seed: int) -> str:
     asked = generation.ask_story(facts, rng)
-    told = generation.answer_story(facts, asked, rng, False)
     if rng.random() < 0.1:
         # Names nobody knows anything about live in stories, and in no statement of fact.
-        name = asked.spec.about["name"]
-        told = " ".join(told.replace(name, rng.choice(lexicon.UNKNOWN_NAMES)).split(" "))
-    return told
+        about = dict(asked.spec.about) | {"name": rng.choice(lexicon.UNKNOWN_NAMES)}
+        asked = replace(asked, spec=replace(asked.spec, about=about))
+    return generation.answer_story(facts, asked, rng, False)
 
 
 def news(facts: Facts, rng: random.Random, seed: int) -> str:
