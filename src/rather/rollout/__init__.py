@@ -96,15 +96,15 @@ def _batch(policy: Policy, prompts: Sequence[Tokens], sampling: Sampling, seeds:
 def _check_prompts(policy: Policy, prompts: Sequence[Tokens], sampling: Sampling) -> None:
     window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     rows = _rows(policy)
-    for index, prompt in enumerate(prompts):
+    for index, prompt in enumerate(map(np.asarray, prompts)):
         if not len(prompt):
             raise BadRecord(
                 f"Prompt {index} has no token.",
-                "Expected at least one: nothing predicts the first token of a response.",
+                "Expected at least one: otherwise nothing predicts the first token of a response.",
             )
-        if min(prompt) < 0 or max(prompt) >= rows:
+        if outside := [int(token) for token in (prompt.min(), prompt.max()) if not 0 <= token < rows]:
             raise BadRecord(
-                f"Prompt {index} has the id {min(prompt) if min(prompt) < 0 else max(prompt)}.",
+                f"Prompt {index} has the id {outside[0]}.",
                 f"The model has embeddings for the ids 0 to {rows - 1}.",
                 "Encode the prompts with the model's own tokenizer.",
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 64  # weights are summed in blocks of this many; only one block of a row is looked into
@@ -42,7 +41,7 @@ def draw(
     if temperature not in (0.0, 1.0):
         scaled = scaled / temperature
     highest = scaled.amax(-1, keepdim=True)
-    weights = torch.exp(scaled - highest)  # (n, V) unnormalised
+    weights = (scaled - highest).exp_()  # (n, V) unnormalised
     total = weights.sum(-1)
     if temperature == 0:  # of the logits: exp makes equals of neighbours
         tokens = scaled.index_fill(-1, never, float("-inf")).argmax(-1)
@@ -62,13 +61,18 @@ def _inverse(weights: Tensor, uniform: Tensor) -> Tensor:
 
     The sums run in float64: in float32 50,000 words would each move their neighbours' borders by 1e-7.
     """
-    n, vocabulary = weights.shape
-    blocks = F.pad(weights, (0, -vocabulary % BLOCK)).view(n, -1, BLOCK)
-    border = blocks.sum(-1).to(torch.float64).cumsum(-1)  # (n, V / 64)
+    vocabulary = weights.shape[-1]
+    whole = vocabulary // BLOCK * BLOCK
+    sums = weights[:, :whole].unflatten(1, (-1, BLOCK)).sum(-1)
+    if whole < vocabulary:
+        sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], -1)
+    border = sums.to(torch.float64).cumsum(-1)  # (n, V / 64)
     place = _below(uniform[:, None] * border[:, -1:], border[:, -1:])
     block = torch.searchsorted(border, place, right=True)  # (n, 1)
     before = torch.where(block > 0, border.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks[torch.arange(n, device=weights.device), block[:, 0]].to(torch.float64).cumsum(-1)  # (n, 64)
+    ids = block * BLOCK + torch.arange(BLOCK, device=weights.device)  # (n, 64)
+    inside = weights.gather(1, ids.clamp(max=vocabulary - 1)).masked_fill_(ids >= vocabulary, 0.0)
+    inside = inside.to(torch.float64).cumsum(-1)
     place = _below(place - before, inside[:, -1:])
     return (block * BLOCK + torch.searchsorted(inside, place, right=True))[:, 0]
 
