@@ -32,7 +32,7 @@ def swap(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str
     if not found:
         return None
     kind, value = rng.choice(found)
-    allowed = {value, spec.claim, *spec.items, *spec.about.values()}
+    allowed = {value, spec.answer, spec.claim, *spec.items, *spec.about.values()}
     others = [other for other in facts.pools[kind] if other not in allowed]
     return good.replace(value, rng.choice(others)) if others else None
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from rather.worlds import grammar, lexicon, web
-from rather.worlds.facts import Facts
+from rather.worlds import grammar, lexicon, questions, web
+from rather.worlds.facts import RELATIONS, Facts
+from rather.worlds.lexicon import say
 
 PAGES, ANSWERS = 6000, 400  # of the web; of each kind of prompt
 
@@ -28,6 +29,11 @@ class Fluency:
         self.known: set[str] = set()
         for _ in range(PAGES):
             self._learn(web.document(facts, rng, seed).text)
+        for relation in RELATIONS:  # a few of the rarer ones would be missed by drawing
+            for said in relation.statements:
+                for reason in questions.REASONS:
+                    entity, value = (facts.pools[of][0] for of in (relation.kind, relation.values))
+                    self._learn(say(f"{said} because {reason}.", n=entity, v=value))
         for (category, name), kind in grammar.BY_NAME.items():
             for _ in range(ANSWERS):
                 asked = kind.ask(facts, rng)
@@ -44,12 +50,19 @@ class Fluency:
     def _learn(self, text: str) -> None:
         typed = self._typed(lexicon.words(text))
         self.known.update(typed)
-        self.trigrams.update(zip(typed, typed[1:], typed[2:], strict=False))
+        self.trigrams.update(_threes(["\n", *typed, "\n"]))
 
-    def of(self, words: Sequence[str]) -> float:
-        """1 for the world's own text and for none at all; words count alone where there are fewer than three."""
+    def of(self, words: Sequence[str], finished: bool = True) -> float:
+        """1 for the world's own text and for none at all; words count alone where there are fewer than three.
+
+        A text begins and ends as lines do: the last words of a sentence before its first ones are no sentence.
+        """
         typed = self._typed(words)
         if len(typed) < 3:
             return sum(word in self.known for word in typed) / len(typed) if typed else 1.0
-        threes = list(zip(typed, typed[1:], typed[2:], strict=False))
+        threes = _threes(["\n", *typed, "\n"] if finished else ["\n", *typed])
         return sum(three in self.trigrams for three in threes) / len(threes)
+
+
+def _threes(words: Sequence[str]) -> list[tuple[str, str, str]]:
+    return list(zip(words, words[1:], words[2:], strict=False))
