@@ -35,7 +35,6 @@ def test_a_row_holds_the_prompt_once_and_each_response_counts_on_from_its_end():
 def test_a_tree_of_one_response_is_one_plain_sequence():
     row = collate([tree(3, 2)])
     assert row.segments == (Segment(0, 5, 0, 0),)
-    assert row.real_tokens == 5
 
 
 def test_filler_belongs_to_no_tree():

@@ -131,6 +131,18 @@ def test_a_gradient_is_handed_over_as_soon_as_it_is_formed():
     assert all(gradient.any() for gradient in adam.gradients())
 
 
+def test_a_second_optimiser_waits_until_the_first_lets_go():
+    model = net()
+    first = Adam(model)
+    with pytest.raises(AssertionError, match=r"0\.weight has an optimiser already"):
+        Adam(model)
+    first.release()
+    second = Adam(model)
+    loss_of(model, 0).backward()
+    assert any(gradient.any() for gradient in second.gradients())
+    assert not any(gradient.any() for gradient in first.gradients())
+
+
 def test_frozen_parameters_stay_and_are_not_in_the_state():
     model = net()
     model[0].requires_grad_(False)

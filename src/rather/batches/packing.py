@@ -55,10 +55,6 @@ class Row:
     response_of: Tensor
     segments: tuple[Segment, ...]
 
-    @property
-    def real_tokens(self) -> int:
-        return sum(segment.length for segment in self.segments)
-
     def to(self, device: torch.device | str) -> Row:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return Row(**moved, segments=self.segments)

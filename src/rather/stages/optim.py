@@ -54,8 +54,19 @@ class Adam:
         self.means = [torch.zeros_like(m) for m in self.masters]
         self.squares = [torch.zeros_like(m) for m in self.masters]
         self._sums: list[Tensor | None] = [None] * len(self.working)
-        for index, p in enumerate(self.working):
-            p.register_post_accumulate_grad_hook(partial(self._take, index))
+        for name, p in trained.items():
+            assert not hasattr(p, "taken"), f"{name} has an optimiser already, which takes its gradients"
+            p.taken = True  # type: ignore[attr-defined]
+        self._hooks = [
+            p.register_post_accumulate_grad_hook(partial(self._take, index)) for index, p in enumerate(self.working)
+        ]
+
+    def release(self) -> None:
+        """Take no more gradients, so that another optimiser may."""
+        for hook, p in zip(self._hooks, self.working, strict=True):
+            hook.remove()
+            del p.taken  # type: ignore[attr-defined]
+        self._hooks = []
 
     def _take(self, index: int, p: Tensor) -> None:
         """Add a gradient to the batch's sum. Two and more sum in float32."""
