@@ -207,6 +207,7 @@ def test_another_template_is_noticed(tmp_path):
         ("probe.json", None, "nothing to check its scores by"),
         ("probe.json", '{"tokens": [[3, 4, 5, 1]], "scores": []}', "1 probes and 0 scores"),
         ("probe.json", '{"tokens": [[3, 400]], "scores": [1.0]}', "does not fit the weights"),
+        ("probe.json", '{"tokens": [[1e999]], "scores": [1.0]}', "does not fit the weights"),
         ("probe.json", '{"tokens": [[3, 4]]}', "does not fit the weights"),
         ("probe.json", "{", "is not JSON"),
         ("reward.json", "[]", "holds a list"),
@@ -222,11 +223,12 @@ def test_a_folder_that_is_not_whole_is_refused_in_words(file, content, words, tm
         load_reward_model(tmp_path / "rm")
 
 
-def test_a_body_that_does_not_fit_is_refused_in_words(tmp_path):
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 7}, {"hidden_size": "wide"}, {"pad_token_id": [None]}])
+def test_a_body_that_does_not_fit_is_refused_in_words(change, tmp_path):
     saved(tmp_path / "rm")
     path = tmp_path / "rm" / "reward.json"
     body = json.loads(path.read_text())["body"]
-    edit(path, body=body | {"num_hidden_layers": 7})
+    edit(path, body=body | change)
     with pytest.raises(BadModel, match="does not fit the weights"):
         load_reward_model(tmp_path / "rm")
 

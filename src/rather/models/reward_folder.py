@@ -90,7 +90,9 @@ def load_reward_model(name: str | Path) -> Reward:
         set_dropout(model.body, 0.0)
         expected = [float(score) for score in probe["scores"]]
         found = _scores(model, probe["tokens"])
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except BadModel:
+        raise
+    except Exception as error:  # the body's configuration is foreign, as that of any model
         raise BadModel(
             f"{folder}: reward.json or probe.json does not fit the weights: {first_line(error)}",
             "Expected the files that were saved together.",
