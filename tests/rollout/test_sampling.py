@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 from families import FAMILIES
 from rather.batches.packing import rows
 from rather.errors import BadModel, BadRecord, BadSetting
+from rather.models.load import load_policy
 from rather.models.logprobs import Head, hidden_states, logprobs, targets, use_trees
 from rather.rollout import Sampling, draw_seeds, never_drawn, sample, samples, tokens
 from rather.rollout.drawing import uniforms
@@ -225,6 +226,15 @@ def test_seeds_of_the_wrong_shape_are_refused():
         sample(policy_of("llama"), [np.array([5], np.int32)], Sampling(max_new_tokens=4, samples=2), seeds(1, 3))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_that_has_diverged_is_said_to_have(temperature):
+    policy = policy_of("llama")
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight[5] = float("nan")
+    with pytest.raises(BadModel, match="logits are not numbers"):
+        sample(policy, [np.array([5], np.int32)], Sampling(max_new_tokens=4, temperature=temperature), seeds(1))
+
+
 def test_a_model_whose_attention_goes_elsewhere_is_refused_by_name():
     from transformers import BloomConfig, BloomForCausalLM  # late: only this test wants it
 
@@ -233,3 +243,14 @@ def test_a_model_whose_attention_goes_elsewhere_is_refused_by_name():
     with pytest.raises(BadModel, match="'bloom' cannot be sampled from here"):
         sample(bloom, [np.array([5], np.int32)], Sampling(max_new_tokens=4), torch.Generator())
     assert bloom.model.config._attn_implementation == before
+
+
+@pytest.mark.shared
+def test_a_pretrained_model_tells_the_story_that_generate_tells(shared_data):
+    policy = load_policy(shared_data / "model_stories260k")
+    prompts = [np.array(policy.tokenizer(text)["input_ids"]) for text in ("Once upon a time", "Lily had a", "Tom")]
+    rollout = sample(policy, prompts, Sampling(max_new_tokens=80, temperature=0.0), seeds(3))
+    for prompt, (found,) in zip(prompts, rollout.samples, strict=True):
+        ids = torch.from_numpy(prompt)[None]
+        said = policy.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=80, do_sample=False)
+        assert found.tokens.tolist() == said[0, len(prompt) :].tolist()

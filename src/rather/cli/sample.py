@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -92,12 +92,14 @@ def command(
     console = Console(highlight=False)
     if not as_object:
         for note in notes:
-            click.echo(f"note: {note}", err=True)
-    with _progress(len(ids)) as tick:
+            click.echo(f"note: {visible(note)}", err=True)
+    on_screen = not out and not as_object
+    with nullcontext() if on_screen else _progress(len(ids)) as tick:
         for answer in stream:
             answers.append(answer)
-            tick(len(answers))
-            if not out and not as_object:
+            if tick:
+                tick(len(answers))
+            else:
                 _show(console, answer)
     rows = [answer.row(model) for answer in answers]
     if out:
@@ -216,9 +218,9 @@ def _safe(console: Console, text: str, style: str = "") -> Text:
 
 @contextmanager
 def _progress(prompts: int) -> Iterator[Callable[[int], None]]:
-    """A count on standard error while something is written that is not the screen; it goes when all is done."""
+    """A count on standard error while nothing is on the screen; it goes when all is done."""
     console = Console(stderr=True)
-    if not console.is_terminal or prompts < 2:
+    if not console.is_terminal:
         yield lambda answered: None
         return
     with console.status("sampling") as status:

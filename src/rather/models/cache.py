@@ -32,8 +32,8 @@ from rather.models.tokenizers import quiet
 
 NAME = "rather_slots"
 LENGTH_STEP = 32  # slices over the cache are rounded up to this many keys, so that the shapes of the products repeat
-# On the CPUs we tried, a row of a float32 product has the same bits in every product of four rows or more, and others
-# in one of fewer. With at least eight, a sample does not depend on how many others are sampled beside it.
+# On the CPU this was tried on, a row of a float32 product has the same bits in every product of four rows or more, and
+# others in one of fewer. With at least eight, a sample does not depend on how many others are sampled beside it.
 LEAST_ROWS = 8
 GROUP = 16  # slots that are read together, as far as the longest of them reaches
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rather.errors import BadModel
+
 BLOCK = 64  # weights are summed in blocks of this many; only one block of a row is looked into
 
 
@@ -43,6 +45,12 @@ def draw(
     highest = scaled.amax(-1, keepdim=True)
     weights = (scaled - highest).exp_()  # (n, V) unnormalised
     total = weights.sum(-1)
+    if not bool(total.isfinite().all()):
+        raise BadModel(
+            "The model's logits are not numbers: nothing can be drawn from them.",
+            "Expected finite logits. Weights that have diverged in training look like this.",
+            "Go back to an earlier checkpoint",
+        )
     if temperature == 0:  # of the logits: exp makes equals of neighbours
         tokens = scaled.index_fill(-1, never, float("-inf")).argmax(-1)
     else:
