@@ -192,3 +192,18 @@ def test_dpo_on_a_ranking_is_the_ranking_loss_of_implicit_rewards():
     logprobs, ref = random(20, 3, 2), random(21, 3, 2)
     on_ranking = losses.ranking_loss(losses.implicit_rewards(logprobs, ref, 0.1), tensor([[1, 2]] * 3), 3)
     torch.testing.assert_close(on_ranking, losses.dpo_loss(*logprobs.T, *ref.T, beta=0.1).loss.mean())
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_pairs_that_would_broadcast_are_refused(which):
+    tensors = [torch.zeros(3) for _ in range(4)]
+    tensors[which] = torch.zeros(3, 1)
+    for loss in (losses.dpo_loss, losses.hinge_loss, losses.ipo_loss):
+        with pytest.raises(AssertionError, match="one shape for all"):
+            loss(*tensors, beta=0.1)
+
+
+@pytest.mark.parametrize("estimator", losses.KL_ESTIMATORS)
+def test_a_kl_of_two_shapes_is_refused(estimator):
+    with pytest.raises(AssertionError, match="one shape for all"):
+        losses.KL_ESTIMATORS[estimator](torch.zeros(3), torch.zeros(3, 1))

@@ -12,11 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rather.losses.tokens import full_precision
+from rather.losses.tokens import full_precision, same_shape
 
 
 def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """The log-ratio itself: (...) -> (...). Never clamp it: the negative tokens are what makes its mean right."""
+    same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs)
     return full_precision(logprobs) - full_precision(ref_logprobs)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rather.losses.tokens import counted, token_mean
+from rather.losses.tokens import counted, same_shape, token_mean
 
 
 class PolicyLoss(NamedTuple):
@@ -56,7 +56,7 @@ def clipped_surrogate(
     clip_high: float,
 ) -> PolicyLoss:
     """`ppo_policy_loss` with the two sides of the clip apart: the ratio is kept in [1 - clip_low, 1 + clip_high]."""
-    _same_shape(logprobs, old_logprobs, advantages)
+    same_shape(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages)
     advantages = counted(advantages.detach(), mask)
     # The log-ratio is masked, not the ratio: a pad gives exp(0), where exp of garbage may be inf and its gradient NaN.
     log_ratio = counted(logprobs, mask) - counted(old_logprobs.detach(), mask)
@@ -85,7 +85,7 @@ def ppo_value_loss(
     values: (B, T) or (N,) with gradient     old_values, returns, mask: the same shape
     denominator: response tokens of the whole minibatch
     """
-    _same_shape(values, old_values, returns)
+    same_shape(values=values, old_values=old_values, returns=returns)
     values, old_values = counted(values, mask), counted(old_values.detach(), mask)
     returns = counted(returns.detach(), mask)
     unclipped = (values - returns).square()
@@ -94,10 +94,3 @@ def ppo_value_loss(
     with torch.no_grad():
         clip_fraction = token_mean((clipped > unclipped).to(values.dtype), mask, denominator)
     return ValueLoss(0.5 * token_mean(torch.maximum(unclipped, clipped), mask, denominator), clip_fraction)
-
-
-def _same_shape(*tensors: Tensor) -> None:
-    shapes = [tuple(x.shape) for x in tensors]
-    assert len(set(shapes)) == 1, (
-        f"one shape for all, but got {shapes}; spread sequence advantages over their tokens first"
-    )

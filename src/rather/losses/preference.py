@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from rather.losses.tokens import full_precision
+from rather.losses.tokens import full_precision, same_shape
 
 
 class PreferenceLoss(NamedTuple):
@@ -25,13 +25,21 @@ class PreferenceLoss(NamedTuple):
 
 def implicit_rewards(logprobs: Tensor, ref_logprobs: Tensor, beta: float) -> Tensor:
     """beta * (log pi(y|x) - log ref(y|x)): (...) -> (...). As scores of a ranking loss they make DPO on rankings."""
+    same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs)
     return beta * (full_precision(logprobs) - full_precision(ref_logprobs.detach()))
+
+
+def _rewards(
+    chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Implicit rewards of the chosen and of the rejected responses, (B,) each."""
+    same_shape(chosen=chosen, rejected=rejected)
+    return implicit_rewards(chosen, ref_chosen, beta), implicit_rewards(rejected, ref_rejected, beta)
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float) -> PreferenceLoss:
     """-log sigmoid of the margin, the difference of the implicit rewards (eq. 7). All (B,)."""
-    good = implicit_rewards(chosen, ref_chosen, beta)
-    bad = implicit_rewards(rejected, ref_rejected, beta)
+    good, bad = _rewards(chosen, rejected, ref_chosen, ref_rejected, beta)
     return PreferenceLoss(-F.logsigmoid(good - bad), good.detach(), bad.detach())
 
 
@@ -39,8 +47,7 @@ def hinge_loss(
     chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float
 ) -> PreferenceLoss:
     """max(0, 1 - margin): pairs won by more than 1 are left alone (SLiC, Zhao et al. 2023). All (B,)."""
-    good = implicit_rewards(chosen, ref_chosen, beta)
-    bad = implicit_rewards(rejected, ref_rejected, beta)
+    good, bad = _rewards(chosen, rejected, ref_chosen, ref_rejected, beta)
     return PreferenceLoss(F.relu(1 - (good - bad)), good.detach(), bad.detach())
 
 
@@ -49,8 +56,7 @@ def ipo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected:
 
     On sums over tokens this is the paper's formula; its authors averaged over tokens, as TRL does: pass means for that.
     """
-    good = implicit_rewards(chosen, ref_chosen, beta)
-    bad = implicit_rewards(rejected, ref_rejected, beta)
+    good, bad = _rewards(chosen, rejected, ref_chosen, ref_rejected, beta)
     return PreferenceLoss(((good - bad) / beta - 1 / (2 * beta)).square(), good.detach(), bad.detach())
 
 
@@ -58,8 +64,7 @@ def conservative_dpo_loss(
     chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float, flip_rate: float
 ) -> PreferenceLoss:
     """DPO if flip_rate of the labels are wrong: its mean under that belief (cDPO, Mitchell 2023). All (B,)."""
-    good = implicit_rewards(chosen, ref_chosen, beta)
-    bad = implicit_rewards(rejected, ref_rejected, beta)
+    good, bad = _rewards(chosen, rejected, ref_chosen, ref_rejected, beta)
     right, wrong = -F.logsigmoid(good - bad), -F.logsigmoid(bad - good)
     return PreferenceLoss((1 - flip_rate) * right + flip_rate * wrong, good.detach(), bad.detach())
 
@@ -72,8 +77,7 @@ def robust_dpo_loss(
     Chowdhury et al. 2024.
     """
     assert 0 <= flip_rate < 0.5, f"flip_rate is {flip_rate}: from one half on, labels say nothing or the opposite"
-    good = implicit_rewards(chosen, ref_chosen, beta)
-    bad = implicit_rewards(rejected, ref_rejected, beta)
+    good, bad = _rewards(chosen, rejected, ref_chosen, ref_rejected, beta)
     right, wrong = -F.logsigmoid(good - bad), -F.logsigmoid(bad - good)
     return PreferenceLoss(
         ((1 - flip_rate) * right - flip_rate * wrong) / (1 - 2 * flip_rate), good.detach(), bad.detach()

@@ -11,6 +11,12 @@ def full_precision(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def same_shape(**tensors: Tensor) -> None:
+    """Nothing broadcasts: (3,) against (3, 1) would be nine numbers that look like three."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    assert len(set(shapes.values())) == 1, f"one shape for all, but got {shapes}; spread sequences over their tokens"
+
+
 def counted(x: Tensor, mask: Tensor | None) -> Tensor:
     """x in full precision where the mask counts it, 0 elsewhere, whatever lies there (even NaN or -inf).
 
