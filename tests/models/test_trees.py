@@ -5,6 +5,8 @@ The oracle is the plain model on one sequence at a time, with transformers' own 
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -159,6 +161,17 @@ def test_a_silent_row_gives_zero_gradients_and_no_error():
     hidden = hidden_states(model, row)
     weighted_nll(hidden[where.predictor], where.token, torch.zeros(0), Head.of(model)).backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_transformers_takes_nothing_of_a_row_for_padding(caplog):
+    """Its warning would go to every user of a model whose pad is token 0, and ask for a mask that rows do not need."""
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    model = tiny_family("gpt2", pad_token_id=0)
+    use_trees(model)
+    hidden_states(model, collate(trees_of(np.random.default_rng(9), (4, (3, 1)))))
+    logger.removeHandler(caplog.handler)
+    assert "attention_mask" not in caplog.text
 
 
 def test_a_model_with_attention_of_its_own_is_refused_by_name():

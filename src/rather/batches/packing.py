@@ -36,7 +36,8 @@ class Segment(NamedTuple):
 class Row:
     """One packed forward pass of S responses in T tokens.
 
-    tokens, positions: (1, T) int64. The filler at the end repeats token 0 at position 0; nobody sees it.
+    tokens, positions: (1, T) int64. The filler at the end repeats the row's first token at position 0; nobody sees it,
+        and transformers does not take it for padding.
     tree, branch: (T,) int32, the tree of each token (-1 filler) and its response (-1 prompt), for mask functions
     start, length: (S,) int64, where each response lies in the row
     prompt_last: (S,) int64, the last token of each response's prompt
@@ -141,7 +142,7 @@ def collate(trees: Sequence[Tree], indices: Sequence[int] | None = None) -> Row:
     table = torch.tensor(responses, dtype=torch.int64).reshape(-1, 5)
     of = torch.from_numpy(np.concatenate(owner).astype(np.int32))
     return Row(
-        tokens=torch.from_numpy(np.concatenate([*tokens, np.zeros(filler)]).astype(np.int64))[None],
+        tokens=torch.from_numpy(np.concatenate([*tokens, np.full(filler, tokens[0][0])]).astype(np.int64))[None],
         positions=torch.from_numpy(np.concatenate([*positions, np.zeros(filler)]).astype(np.int64))[None],
         tree=of[:, 0].contiguous(),
         branch=of[:, 1].contiguous(),

@@ -65,7 +65,8 @@ def use_trees(model: PreTrainedModel) -> None:
         model.set_attn_implementation(NAME)
     except (ValueError, ImportError, NotImplementedError) as refused:
         raise _not_interface(kind, str(refused).splitlines()[0]) from refused
-    first, second = np.zeros(3, np.int32), np.zeros(2, np.int32)
+    token = 1 if model.config.get_text_config().pad_token_id == 0 else 0  # anything but padding
+    first, second = np.full(3, token, np.int32), np.full(2, token, np.int32)
     layout = Layout(collate([Tree(first, (second, second))]).to(_device(model)))
     with torch.no_grad():
         hidden_states(model, layout.row, layout)
