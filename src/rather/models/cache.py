@@ -24,10 +24,9 @@ from transformers import AttentionInterface, Cache, PreTrainedModel
 
 from rather.batches.packing import ROW_STEP, SEGMENT_STEP, Row, Segment, round_up
 from rather.batches.trees import Tokens
-from rather.errors import BadModel
 from rather.models.attention import NAME as TREE
 from rather.models.attention import Layout, reading
-from rather.models.logprobs import hidden_states
+from rather.models.logprobs import attends_elsewhere, hidden_states
 from rather.models.tokenizers import quiet
 
 NAME = "rather_slots"
@@ -283,11 +282,7 @@ def check_attention(model: PreTrainedModel) -> None:
     if not why and layout.calls != config.num_hidden_layers:
         why = f"{layout.calls} of its {config.num_hidden_layers} layers asked for ours"
     if why:
-        raise BadModel(
-            f"Models of type {config.model_type!r} cannot be sampled from here: {why}.",
-            "Expected a model whose attention goes through transformers' AttentionInterface in every layer, such as "
-            "llama, qwen2, qwen3, mistral, gemma or gpt2.",
-        )
+        raise attends_elsewhere(config.model_type, "sampled from here", why)
 
 
 def _device(model: PreTrainedModel) -> torch.device:

@@ -64,7 +64,7 @@ def use_trees(model: PreTrainedModel) -> None:
     try:
         model.set_attn_implementation(NAME)
     except (ValueError, ImportError, NotImplementedError) as refused:
-        raise _not_interface(kind, str(refused).splitlines()[0]) from refused
+        raise attends_elsewhere(kind, "trained on trees", str(refused).splitlines()[0]) from refused
     token = 1 if model.config.get_text_config().pad_token_id == 0 else 0  # anything but padding
     first, second = np.full(3, token, np.int32), np.full(2, token, np.int32)
     layout = Layout(collate([Tree(first, (second, second))]).to(_device(model)))
@@ -72,13 +72,14 @@ def use_trees(model: PreTrainedModel) -> None:
         hidden_states(model, layout.row, layout)
     layers = model.config.get_text_config().num_hidden_layers
     if layout.calls != layers:
-        raise _not_interface(kind, f"{layout.calls} of its {layers} layers asked for the tree")
+        why = f"{layout.calls} of its {layers} layers asked for the tree"
+        raise attends_elsewhere(kind, "trained on trees", why)
     lighten(model)
 
 
-def _not_interface(kind: str, why: str) -> BadModel:
+def attends_elsewhere(kind: str, wanted: str, why: str) -> BadModel:
     return BadModel(
-        f"Models of type {kind!r} cannot be trained on trees: {why}.",
+        f"Models of type {kind!r} cannot be {wanted}: {why}.",
         "Expected a model whose attention goes through transformers' AttentionInterface in every layer, such as "
         "llama, qwen2, qwen3, mistral, gemma or gpt2.",
     )
