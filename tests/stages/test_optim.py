@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from families import tiny_family
 from rather.stages import optim
 from rather.stages.optim import Adam
 
@@ -152,3 +153,12 @@ def test_frozen_parameters_stay_and_are_not_in_the_state():
     adam.step(0.1)
     assert before.equal(model[0].weight)
     assert not any(name.startswith("0.") for name in adam.state_dict()["parameters"])
+
+
+def test_the_working_copy_in_bfloat16_keeps_its_rotary_frequencies():
+    model = tiny_family("llama")
+    before = model.model.rotary_emb.inv_freq.clone()
+    Adam(model, compute=torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.model.rotary_emb.inv_freq.equal(before)
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32

@@ -49,7 +49,10 @@ class Adam:
             self.masters = [p.detach() for p in self.working]
         else:
             self.masters = [p.detach().clone() for p in self.working]
-            model.to(compute)
+            # Not `model.to`, which would round the buffers too: the frequencies of rotary positions are such a buffer,
+            # and in bfloat16 a position of 500 is off by a radian and the saved model is another one.
+            for p in model.parameters():
+                p.data = p.data.to(compute)
         self.steps = 0
         self.means = [torch.zeros_like(m) for m in self.masters]
         self.squares = [torch.zeros_like(m) for m in self.masters]
