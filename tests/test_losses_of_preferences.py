@@ -68,6 +68,18 @@ def test_ranking_loss_of_two_is_the_pairwise_logistic_loss():
     torch.testing.assert_close(losses.plackett_luce_loss(scores, tensor([[1, 2]] * 6), 6), pairwise)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [losses.ranking_loss, lambda *a, **k: losses.davidson_loss(*a, 0.3, **k),
+     lambda *a, **k: losses.rao_kupper_loss(*a, 0.1, **k)],
+)  # fmt: skip
+def test_two_labelers_of_one_prompt_at_half_weight_are_their_mean(loss):
+    scores, ranks = SCORES.expand(2, 4), tensor([[1, 2, 3, 4], [2, 1, 3, 3]])
+    both = loss(scores, ranks, 1, weights=tensor([0.5, 0.5]))
+    apart = [loss(SCORES, ranks[i : i + 1], 1).item() for i in (0, 1)]
+    assert both.item() == pytest.approx(sum(apart) / 2)
+
+
 def test_the_pairs_of_a_ranking_weigh_as_the_ranking_does():
     ranks, scores = tensor(RANKS), random(2, 5, 4)
     pairs = losses.ranking_pairs(ranks)

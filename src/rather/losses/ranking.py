@@ -4,7 +4,8 @@ One alphabet for all: scores (P, K) is the reward of each response, ranks (P, K)
 ties, and 0 or less marks an empty cell of a prompt with fewer than K responses. Each loss is a mean within the prompt
 first, so that a ranking of nine does not outweigh a ranking of four by 36 to 6. Then it is a sum over prompts by a
 denominator the caller fixes for the whole batch: the number of prompts, or, where some are tied throughout, of those
-that say something, `int((pair_counts(ranks) > 0).sum())`.
+that say something, `int((pair_counts(ranks) > 0).sum())`. Where several labelers ranked the same responses, each
+ranking is a row and `weights` (P,) says what it counts, so that a prompt counts once: 1/3 for each of three labelers.
 
 The scores may be a reward model's or DPO's implicit rewards, `beta * (logprobs - ref_logprobs)`.
 """
@@ -36,7 +37,12 @@ def pair_counts(ranks: Tensor) -> Tensor:
 
 
 def ranking_loss(
-    scores: Tensor, ranks: Tensor, denominator: float, margins: Tensor | None = None, label_smoothing: float = 0.0
+    scores: Tensor,
+    ranks: Tensor,
+    denominator: float,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Bradley-Terry over all pairs of each ranking (sec. 3.5, eq. 1).
 
@@ -51,7 +57,7 @@ def ranking_loss(
     nll = -F.logsigmoid(lead)  # (P, K, K)
     if label_smoothing:
         nll = (1 - label_smoothing) * nll - label_smoothing * F.logsigmoid(-lead)
-    return _mean_of_prompt_means(nll, is_pair, denominator)
+    return _mean_of_prompt_means(nll, is_pair, denominator, weights)
 
 
 def centring_penalty(scores: Tensor, ranks: Tensor, denominator: float) -> Tensor:
@@ -60,7 +66,9 @@ def centring_penalty(scores: Tensor, ranks: Tensor, denominator: float) -> Tenso
     return _mean_of_prompt_means((filled[:, :, None] + filled[:, None, :]).square(), beats(ranks), denominator)
 
 
-def davidson_loss(scores: Tensor, ranks: Tensor, denominator: float, log_tie: Tensor | float) -> Tensor:
+def davidson_loss(
+    scores: Tensor, ranks: Tensor, denominator: float, log_tie: Tensor | float, weights: Tensor | None = None
+) -> Tensor:
     """Pairs with ties as a third outcome (Davidson 1970). scores, ranks: (P, K)
 
     P(i beats j) = e^si / Z,  P(tie) = nu e^((si+sj)/2) / Z,  Z = e^si + e^sj + nu e^((si+sj)/2),  nu = e^log_tie.
@@ -73,10 +81,12 @@ def davidson_loss(scores: Tensor, ranks: Tensor, denominator: float, log_tie: Te
     tied = log_tie.expand_as(lead)
     log_z = torch.stack([lead / 2, -lead / 2, tied]).logsumexp(0)  # (P, K, K)
     nll = log_z - torch.where(is_tie, tied, lead / 2)
-    return _mean_of_prompt_means(nll, is_pair | is_tie, denominator)
+    return _mean_of_prompt_means(nll, is_pair | is_tie, denominator, weights)
 
 
-def rao_kupper_loss(scores: Tensor, ranks: Tensor, denominator: float, log_threshold: Tensor | float) -> Tensor:
+def rao_kupper_loss(
+    scores: Tensor, ranks: Tensor, denominator: float, log_threshold: Tensor | float, weights: Tensor | None = None
+) -> Tensor:
     """Pairs with ties as a lead too small to notice (Rao and Kupper 1967). scores, ranks: (P, K)
 
     With eta = exp(log_threshold) > 0:  P(i beats j) = sigmoid(si - sj - eta),  P(tie) is what the two wins leave.
@@ -88,7 +98,7 @@ def rao_kupper_loss(scores: Tensor, ranks: Tensor, denominator: float, log_thres
     log_win, log_loss = F.logsigmoid(lead - eta), F.logsigmoid(-lead - eta)
     # 1 - sigmoid(d-eta) - sigmoid(-d-eta) = (e^(2 eta) - 1) sigmoid(d - eta) sigmoid(-d - eta): no cancellation
     log_tie = 2 * eta + torch.log(-torch.expm1(-2 * eta)) + log_win + log_loss
-    return _mean_of_prompt_means(-torch.where(is_tie, log_tie, log_win), is_pair | is_tie, denominator)
+    return _mean_of_prompt_means(-torch.where(is_tie, log_tie, log_win), is_pair | is_tie, denominator, weights)
 
 
 def plackett_luce_loss(scores: Tensor, ranks: Tensor, denominator: float) -> Tensor:
@@ -130,9 +140,12 @@ def _leads(scores: Tensor, ranks: Tensor) -> Tensor:
     return filled[:, :, None] - filled[:, None, :]
 
 
-def _mean_of_prompt_means(nll: Tensor, is_pair: Tensor, denominator: float) -> Tensor:
-    nll = nll.masked_fill(~is_pair, 0.0)
-    return (nll.sum((1, 2)) / is_pair.sum((1, 2)).clamp(min=1)).sum() / _positive(denominator)
+def _mean_of_prompt_means(nll: Tensor, is_pair: Tensor, denominator: float, weights: Tensor | None = None) -> Tensor:
+    means = nll.masked_fill(~is_pair, 0.0).sum((1, 2)) / is_pair.sum((1, 2)).clamp(min=1)  # (P,)
+    if weights is not None:
+        assert weights.shape == means.shape, f"{tuple(weights.shape)} weights for {len(means)} rankings"
+        means = means * weights
+    return means.sum() / _positive(denominator)
 
 
 def _positive(prompts: float) -> float:
