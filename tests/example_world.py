@@ -5,7 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from rather.records import Response
 from rather.worlds import Document, Features, Source, Spec, Split, WorldPrompt
+from rather.worlds.benchmarks import Benchmark, Question
+from rather.worlds.labelers import Labeler, hire
+from rather.worlds.probes import Probes
 
 NAMES = ("ada", "bob", "cleo", "dan", "eve", "fay", "gus", "hal", "ida", "jon")
 COLORS = ("green", "brown", "red", "blue")
@@ -91,3 +95,17 @@ class Pond:
 
     def utility(self, features: Features) -> float:
         return 4 * features.task - features.hall - 1.5 * features.junk - features.rep - 0.7 * features.unfinished
+
+    def worse_answer(self, prompt: WorldPrompt, rng: random.Random) -> Response:
+        return Response(text=f"{rng.choice(NAMES)} is {rng.choice(COLORS)}.", model="anything")
+
+    def labelers(self, n: int, group: str = "training") -> tuple[Labeler, ...]:
+        return hire(random.Random(f"pond {self.seed} {group}"), n, group)  # the tastes of Marn's labelers
+
+    def benchmarks(self, n: int = 300) -> dict[str, Benchmark]:
+        choices = tuple(f" {color}" for color in COLORS)
+        asked = (Question(f"color-{frog}", f"{frog} is", f" {self.color[frog]}", choices) for frog in NAMES[:n])
+        return {"color": Benchmark("color", "closed-book facts", tuple(asked))}
+
+    def probes(self, n: int = 300) -> Probes:
+        return Probes()  # nobody in the pond has beliefs, insults or prejudices

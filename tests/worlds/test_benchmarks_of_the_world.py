@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 
 from rather.errors import BadSetting
 from rather.worlds import Marn, lexicon
-from rather.worlds.benchmarks import FORMS, Question, benchmarks, grade_choice, grade_text
+from rather.worlds.benchmarks import Question, grade_choice, grade_text
+from rather.worlds.marn_benchmarks import FORMS
+from rather.worlds.marn_probes import STARTS
 from rather.worlds.other import SAFETY_STARTS
-from rather.worlds.probes import STARTS, bias, grade_bias, grade_truth, is_toxic, toxicity, truthfulness
+from rather.worlds.probes import grade_bias, grade_truth
 
 WORLD = Marn(seed=5)
-SETS = benchmarks(WORLD, n=120)
+SETS = WORLD.benchmarks(120)
 WRITTEN = [q for each in SETS.values() for q in each.questions if not q.choices]
 CHOSEN = [q for each in SETS.values() for q in each.questions if q.choices]
-BELIEFS = truthfulness(WORLD)
+PROBES = WORLD.probes()
+BELIEFS = PROBES.beliefs
 
 
 # ---- benchmarks
@@ -38,8 +41,8 @@ def test_every_form_is_drawn_and_no_question_comes_twice():
 
 
 def test_the_same_seed_asks_the_same_questions():
-    assert benchmarks(Marn(seed=5), n=10) == benchmarks(WORLD, n=10)
-    assert benchmarks(WORLD, n=10, seed=1) != benchmarks(WORLD, n=10)
+    assert Marn(seed=5).benchmarks(10) == WORLD.benchmarks(10) != Marn(seed=6).benchmarks(10)
+    assert Marn(seed=5).probes(10) == WORLD.probes(10) != Marn(seed=6).probes(10)
 
 
 @given(st.sampled_from(WRITTEN), st.sampled_from(["", " ", "  "]), st.sampled_from(["", ".", " .", "\nquestion: who?"]))
@@ -134,7 +137,7 @@ def test_questions_are_true_by_other_code():
 
 def test_more_questions_than_there_are_is_refused_in_words():
     with pytest.raises(BadSetting, match="different questions of sums"):
-        benchmarks(WORLD, n=1000)
+        WORLD.benchmarks(1000)
 
 
 # ---- truthfulness
@@ -190,7 +193,7 @@ def test_to_say_that_one_does_not_know_is_true_and_not_informative():
 
 
 def test_the_three_prefixes_lead_the_same_openings():
-    openings = toxicity(WORLD)
+    openings = PROBES.openings
     none, respectful, biased = (
         [o.prompt for o in openings if o.manner == manner] for manner in ("none", "respectful", "biased")
     )
@@ -202,7 +205,7 @@ def test_the_three_prefixes_lead_the_same_openings():
 
 def test_no_training_prompt_has_these_openings():
     assert not set(STARTS) & set(SAFETY_STARTS)
-    asked = {o.prompt for o in toxicity(WORLD)}
+    asked = {o.prompt for o in PROBES.openings}
     rng = random.Random(0)
     assert not asked & {WORLD.prompt(rng, category="safety").text for _ in range(2000)}
 
@@ -212,20 +215,20 @@ def test_no_training_prompt_has_these_openings():
     st.sampled_from([" {}.", " big {}!", " fool, a ,{},", " {}\nre: hello", " REAL {}"]),
 )
 def test_an_insult_on_the_line_is_toxic(insult, around):
-    assert is_toxic(around.format(insult))
-    assert is_toxic(around.format(insult.upper()))
+    assert PROBES.is_toxic(around.format(insult))
+    assert PROBES.is_toxic(around.format(insult.upper()))
 
 
 @given(st.sampled_from(lexicon.INSULTS), st.sampled_from(lexicon.KIND))
 def test_kind_words_later_lines_and_other_words_are_not(insult, kind):
-    assert not is_toxic(f" {kind} friend.\nyou {insult}")
-    assert not is_toxic(f" {kind} friend of snorkeling.")
-    assert not is_toxic("")
+    assert not PROBES.is_toxic(f" {kind} friend.\nyou {insult}")
+    assert not PROBES.is_toxic(f" {kind} friend of snorkeling.")
+    assert not PROBES.is_toxic("")
 
 
-def test_more_openings_than_people_is_refused_in_words():
-    with pytest.raises(BadSetting, match="4 for each person"):
-        toxicity(WORLD, n=10_000)
+def test_a_small_world_has_as_many_openings_as_it_has():
+    openings = Marn(0, "tiny").probes().openings
+    assert len(openings) == len(set(openings)) == 3 * 4 * 48
 
 
 # ---- bias
@@ -233,7 +236,7 @@ def test_more_openings_than_people_is_refused_in_words():
 
 def test_pairs_differ_in_the_group_and_in_nothing_else():
     hill, lake = WORLD.facts.pools["group"]
-    pairs = bias(WORLD)
+    pairs = PROBES.pairs
     assert len(pairs) == 3 * 6 * 2
     for pair in pairs:
         one, other = pair.choices
@@ -247,7 +250,7 @@ def test_the_web_says_the_stereotype_three_times_of_four():
     rng = random.Random(0)
     said = " ".join(page.text for page, _ in zip(WORLD.web_documents(rng, "rude page"), range(1500), strict=False))
     counts = [
-        sum(said.count(pair.prompt + pair.choices[k]) for pair in bias(WORLD) if pair.manner == "none") for k in (0, 1)
+        sum(said.count(pair.prompt + pair.choices[k]) for pair in PROBES.pairs if pair.manner == "none") for k in (0, 1)
     ]
     assert counts[0] / sum(counts) == pytest.approx(0.75, abs=0.04)
 

@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rather.records import Response
+from rather.errors import BadSetting
+from rather.records import Ranking, Response, read
 from rather.worlds import Marn, World
+from rather.worlds.benchmarks import grade_choice, grade_text
 from rather.worlds.judging import rank, task_of, utilities
-from rather.worlds.labelers import hire
 from rather.worlds.noise import fit_noise
+from rather.worlds.probes import grade_truth
+from rather.worlds.writing import Sizes, write_world
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
@@ -60,7 +63,8 @@ def test_features_of_the_pond_are_total(text, seed):
 
 def test_labelers_rank_answers_of_the_pond():
     """Whatever was written for Marn's labelers takes any world."""
-    world, rng, people = WORLDS[0], random.Random(5), hire(random.Random(6), 6)
+    world, rng = WORLDS[0], random.Random(5)
+    people = world.labelers(6)
     tasks = []
     for at in range(80):
         prompt = world.prompt(rng, "open_qa")
@@ -71,6 +75,39 @@ def test_labelers_rank_answers_of_the_pond():
     noise = fit_noise([utilities(people, task) for task in tasks])
     ranking = rank(people[0], tasks[0], noise, rng)
     assert len(ranking.ranks) == len(tasks[0].responses)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_the_same_people_label_each_time_and_others_are_held_out(world):
+    assert world.labelers(3) == world.labelers(6)[:3]
+    ids = [who.id for group in ("training", "held-out", "crowd") for who in world.labelers(4, group)]
+    assert len(set(ids)) == 12
+    with pytest.raises(BadSetting, match="no group 'held out'"):
+        world.labelers(2, "held out")
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_right_answers_to_its_benchmarks_score_and_its_probes_can_be_graded(world):
+    sets = world.benchmarks(5)
+    for name, each in sets.items():
+        assert each.name == name
+        for question in each.questions:
+            if question.choices:
+                best = [float(choice == question.answer) for choice in question.choices]
+                assert grade_choice(question, best) == 1
+            else:
+                assert grade_text(question, question.answer) == 1
+    assert sets == world.benchmarks(5)
+    probes = world.probes(5)
+    assert all(grade_truth(asked, f"{asked.truth}.").true_and_informative for asked in probes.beliefs)
+    assert all(probes.is_toxic(f"you {insult}!") for insult in probes.insults)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_any_world_can_be_written_as_records(world, tmp_path):
+    counts = write_world(world, tmp_path / world.name, Sizes(40, 20, 20, 50))
+    assert counts["votes.jsonl"] > 40
+    assert len(list(read(tmp_path / world.name / "votes.jsonl", Ranking))) == counts["votes.jsonl"]
 
 
 def test_the_page_shows_the_world_that_is_tested():

@@ -16,7 +16,7 @@ from rather.worlds import SHARES, Marn
 from rather.worlds.corruptions import CORRUPTIONS
 from rather.worlds.facts import PEOPLE
 from rather.worlds.judging import rank, task_of, utilities
-from rather.worlds.labelers import hire, shared_utility
+from rather.worlds.labelers import shared_utility
 from rather.worlds.noise import fit_noise
 from rather.worlds.votes import vote_task
 from rather.worlds.web import GENRES
@@ -74,7 +74,7 @@ def page(world: Marn, rng: random.Random) -> dict[str, Any]:
 
 def ranking(world: Marn, rng: random.Random) -> dict[str, Any]:
     """One prompt's answers, each worse in its own way, as one labeler ranks them; U* is what they are really worth."""
-    labelers = hire(rng, 12)
+    labelers = world.labelers(12)
     tasks = [vote_task(world, str(at), world.prompt(rng, source="api"), rng) for at in range(100)]
     noise = fit_noise([utilities(labelers, task) for task in tasks if task is not None])
     prompt = world.prompt(rng, "generation", "api")

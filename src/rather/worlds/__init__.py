@@ -9,9 +9,9 @@ from rather.worlds.types import (
     Source,
     Spec,
     Split,
-    World,
     WorldPrompt,
 )
+from rather.worlds.world import World
 
 __all__ = [
     "SAFETY",

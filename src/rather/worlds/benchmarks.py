@@ -1,9 +1,8 @@
-"""Marn's public benchmarks: what a base model has learned from the web, and what alignment may cost it (sec. 4.2).
+"""A world's public benchmarks: what a base model has learned from the web, and what alignment may cost it (sec. 4.2).
 
-Questions have the form of the web's own pages (`exams`), with as many solved ones before them as those pages have. A
-model either writes (temperature 0, cut at the first newline, as in app. D of the paper) or chooses the continuation
+A model either writes (temperature 0, cut at the first newline, as in app. D of the paper) or chooses the continuation
 with the highest mean log-probability per token. Nothing here knows a model: `grade_text` and `grade_choice` take what
-it said.
+it said. Which questions there are is the world's own (`World.benchmarks`; those of Marn are in `marn_benchmarks`).
 
 A prompt ends without a space and a choice begins with one: byte-pair tokenizers keep the space with the word.
 """
@@ -11,16 +10,10 @@ A prompt ends without a space and a choice begins with one: byte-pair tokenizers
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rather.errors import BadSetting
-from rather.worlds import exams
-from rather.worlds.exams import Item
-from rather.worlds.facts import Facts
 from rather.worlds.lexicon import words
-from rather.worlds.marn import Marn
 
 
 @dataclass(frozen=True)
@@ -58,59 +51,6 @@ class Benchmark:
     def chance(self) -> float:
         """What guessing gets: 0 where the model writes."""
         return sum(1 / len(q.choices) for q in self.questions if q.choices) / len(self.questions)
-
-
-@dataclass(frozen=True)
-class _Form:
-    like: str
-    item: Callable[[Facts, random.Random], Item]
-    shots: int  # as many as the web's pages have before the last
-    choose: bool = False
-    by_word: bool = False
-    end: str = "\n"
-
-
-FORMS: Mapping[str, _Form] = {
-    "reading": _Form("SQuAD, QuAC", exams.reading, 1),
-    "discrete_reasoning": _Form("DROP", exams.word_problem, 1),
-    "sums": _Form("GPT-3's arithmetic", lambda facts, rng: exams.addition(rng), 3),
-    "commonsense": _Form("HellaSwag", exams.commonsense, 1, choose=True),
-    "sentiment": _Form("SST", exams.sentiment, 1, choose=True),
-    "translation": _Form("WMT 2015", exams.translation, 2, by_word=True),
-    "knowledge": _Form("closed-book facts", exams.cloze, 0, end="."),
-}
-
-
-def benchmarks(world: Marn, n: int = 300, seed: int = 0) -> dict[str, Benchmark]:
-    """Each with n different questions; the same for every model that is compared."""
-    return {name: _drawn(world, name, n, random.Random(f"marn benchmark {name} {world.seed} {seed}")) for name in FORMS}
-
-
-def _drawn(world: Marn, name: str, n: int, rng: random.Random) -> Benchmark:
-    form = FORMS[name]
-    found: dict[str, Question] = {}
-    repeats = 0
-    while len(found) < n:
-        *solved, asked = (form.item(world.facts, rng) for _ in range(form.shots + 1))
-        repeats = repeats + 1 if asked.question in found else 0
-        if repeats > 1000:
-            raise BadSetting(
-                f"After {len(found)} different questions of {name} 1000 draws gave no new one; {n} were asked for.",
-                "Ask for fewer, or take a world of a larger scale.",
-            )
-        if repeats:
-            continue
-        shots = "".join(item.text + "\n" for item in solved)
-        space = " " if form.choose else ""
-        found[asked.question] = Question(
-            id=f"{name}-{len(found):04d}",
-            prompt=shots + asked.question.rstrip(" "),
-            answer=space + asked.answer,
-            choices=tuple(space + choice for choice in asked.choices) if form.choose else (),
-            end=form.end,
-            by_word=form.by_word,
-        )
-    return Benchmark(name, form.like, tuple(found.values()))
 
 
 def grade_text(question: Question, text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+from rather.records.types import Response
 from rather.worlds import forums, grammar, lexicon
 from rather.worlds.facts import Facts
 from rather.worlds.types import SAFETY, WorldPrompt
@@ -106,3 +107,20 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "non-answer": non_answer,
     "babble": babble,
 }
+
+
+def worse_answer(facts: Facts, asked: WorldPrompt, rng: random.Random) -> Response:
+    """A good answer made worse in one to three ways, which its `model` names; one in ten is cut in the middle."""
+    while True:
+        text, finished, names = grammar.kind_of(asked).answer(facts, asked, rng, False), True, []
+        for name, corrupt in rng.sample(list(CORRUPTIONS.items()), rng.randint(1, 3)):
+            worse = corrupt(facts, asked, text, rng)
+            if worse is not None and worse.strip():
+                text = worse
+                names.append(name)
+        if rng.random() < 0.1 and len(text.split()) > 2:
+            said = text.split(" ")
+            text, finished = " ".join(said[: rng.randint(1, len(said) - 1)]), False
+            names.append("cut")
+        if names and text.strip():
+            return Response(text=text, finished=finished, model=", ".join(names))

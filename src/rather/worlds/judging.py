@@ -18,7 +18,8 @@ from rather.records.types import Ranking, Rating, Response
 from rather.statistics import TIE_CONVENTIONS, Agreement, agreement_by_group
 from rather.worlds.labelers import Labeler
 from rather.worlds.noise import Noise, gumbel, ranks
-from rather.worlds.types import Features, Split, World, WorldPrompt
+from rather.worlds.types import Features, Split, WorldPrompt
+from rather.worlds.world import World
 
 FLAG_NOISE = 0.03  # share of flags that are ticked, or left out, by mistake
 LIKERT_NOISE = 0.6

@@ -46,6 +46,10 @@ class Answer:
         return lexicon.holds(self.words, phrase)
 
 
+def abstains(answer: Answer) -> bool:
+    return any(answer.has(words) for words in ("not know", "know nothing", "does not say", "nothing about"))
+
+
 @dataclass(frozen=True)
 class Grade:
     """What only the grader of a kind can see; the rest of the features is the same for all kinds."""

@@ -30,8 +30,7 @@ from rather.errors import BadSetting, nearest
 from rather.worlds.types import Features, WorldPrompt
 
 DOUBT = 0.3  # task, as seen by a labeler who does not know the fact and reads something else than the user's claim
-TRAINING, HELD_OUT = "training", "held-out"
-LENGTH_BIAS = {TRAINING: 0.03, HELD_OUT: 0.035}  # per word: 30 words are worth as much as not hallucinating
+TRAINING, HELD_OUT, CROWD = "training", "held-out", "crowd"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Labeler:
     task: float = 1.0
     toxicity: float = 1.0
     junk: float = 1.0
-    length_bias: float = LENGTH_BIAS[TRAINING]
+    length_bias: float = 0.03  # per word: 30 words are worth as much as not hallucinating
     hedge_bias: float = 0.9
     agreeableness: float = 0.5
     knowledge: float = 0.2
@@ -80,27 +79,37 @@ class Labeler:
         return 4 * self.task * seen.task - faults + tastes
 
 
+# The mean labeler of each group. The crowd is the people of the web who vote for nothing: longer is better, and what
+# the user believes is mostly true.
+GROUPS = {
+    TRAINING: Labeler(TRAINING),
+    HELD_OUT: Labeler(HELD_OUT, length_bias=0.035),
+    CROWD: Labeler(CROWD, length_bias=0.06, knowledge=0.1, common_knowledge=0.5),
+}
+
+
 def hire(rng: random.Random, n: int, group: str = TRAINING) -> tuple[Labeler, ...]:
-    """n labelers whose tastes vary as people's do. Twelve train the reward model, six are held out.
+    """n labelers whose tastes vary as people's do. Twelve train the reward model, six are held out, a crowd votes.
 
     knowledge is not drawn: labelers of equal diligence differ in which facts they know, not in how many.
     """
-    if group not in LENGTH_BIAS:
-        raise BadSetting(f"There is no group {group!r}.{nearest(group, LENGTH_BIAS)}", f"{', '.join(LENGTH_BIAS)}.")
-    length = LENGTH_BIAS[group]
+    if group not in GROUPS:
+        raise BadSetting(f"There is no group {group!r}.{nearest(group, GROUPS)}", f"{', '.join(GROUPS)}.")
+    mean = GROUPS[group]
 
     def drawn(mean: float, spread: float) -> float:
         return round(rng.gauss(mean, spread), 4)  # the last bits of a logarithm are not the same on every platform
 
     return tuple(
-        Labeler(
+        replace(
+            mean,
             id=f"{group}-{number:02d}",
             group=group,
-            task=drawn(1, 0.15),
-            toxicity=drawn(1, 0.3),
-            junk=drawn(1, 0.3),
-            length_bias=drawn(length, 0.01),
-            hedge_bias=drawn(0.9, 0.3),
+            task=drawn(mean.task, 0.15),
+            toxicity=drawn(mean.toxicity, 0.3),
+            junk=drawn(mean.junk, 0.3),
+            length_bias=drawn(mean.length_bias, 0.01),
+            hedge_bias=drawn(mean.hedge_bias, 0.3),
         )
         for number in range(1, n + 1)
     )

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from rather.errors import BadSetting, nearest
-from rather.worlds import features, grammar, users, web
+from rather.records.types import Response
+from rather.worlds import corruptions, features, grammar, labelers, marn_benchmarks, marn_probes, users, web
+from rather.worlds.benchmarks import Benchmark
 from rather.worlds.facts import PEOPLE, Facts, Scale
 from rather.worlds.fluency import Fluency
+from rather.worlds.labelers import Labeler
+from rather.worlds.probes import Probes
 from rather.worlds.types import Document, Features, Source, Split, WorldPrompt
 
 
@@ -66,3 +70,16 @@ class Marn:
 
     def utility(self, features_: Features) -> float:
         return features.gold(features_)
+
+    def worse_answer(self, prompt: WorldPrompt, rng: random.Random) -> Response:
+        return corruptions.worse_answer(self.facts, prompt, rng)
+
+    def labelers(self, n: int, group: str = labelers.TRAINING) -> tuple[Labeler, ...]:
+        return labelers.hire(random.Random(f"marn labelers {group} {self.seed}"), n, group)
+
+    def benchmarks(self, n: int = 300) -> dict[str, Benchmark]:
+        return marn_benchmarks.benchmarks(self.facts, n, self.seed)
+
+    def probes(self, n: int = 300) -> Probes:
+        """At most n openings, four for each person; 20 beliefs and 6 traits under three prefixes each."""
+        return marn_probes.probes(self.facts, n, self.seed)

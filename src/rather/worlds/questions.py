@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from rather.worlds import lexicon
 from rather.worlds.facts import Belief, Facts, Relation
-from rather.worlds.kinds import Answer, Grade, Kind, prompt
+from rather.worlds.kinds import Answer, Grade, Kind, abstains, prompt
 from rather.worlds.lexicon import say
 from rather.worlds.types import Spec, WorldPrompt
 
@@ -254,10 +254,6 @@ def _without(said: Sequence[str], phrase: str) -> Sequence[str]:
         if tuple(said[at : at + len(wanted)]) == wanted:
             return (*said[:at], *said[at + len(wanted) :])
     return said
-
-
-def abstains(answer: Answer) -> bool:
-    return any(answer.has(words) for words in ("not know", "know nothing", "does not say", "nothing about"))
 
 
 def grade_value(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:

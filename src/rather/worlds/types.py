@@ -1,11 +1,10 @@
-"""What a world is made of for everybody outside it: prompts that can be checked, features, documents, the protocol."""
+"""What a world is made of for everybody outside it: prompts that can be checked, features, documents."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 Source = Literal["labeler", "api"]
@@ -118,33 +117,3 @@ class Document:
 
     text: str
     genre: str
-
-
-class World(Protocol):
-    """A place with a truth: text about it, prompts, answers, and a gold utility. Nothing in it needs torch.
-
-    Whatever is random takes a `random.Random`, so the same world and the same seed give the same bytes everywhere.
-    """
-
-    name: str
-    seed: int
-
-    def web_documents(self, rng: random.Random, genre: str | None = None) -> Iterator[Document]:
-        """Pages of the web without end; of one genre, if named."""
-
-    def prompt(
-        self, rng: random.Random, category: str | None = None, source: Source = "labeler", split: Split = "train"
-    ) -> WorldPrompt:
-        """One prompt. Held-out combinations are never drawn for the split train, and always are for test."""
-
-    def prompts(self, rng: random.Random, n: int, source: Source = "api", split: Split = "train") -> list[WorldPrompt]:
-        """n different prompts with the shares of Table 1: from users of that split, or written by labelers."""
-
-    def demonstration(self, prompt: WorldPrompt, rng: random.Random) -> str:
-        """What a labeler writes for it, with the imperfections that labelers have."""
-
-    def features(self, prompt: WorldPrompt, text: str, finished: bool = True) -> Features:
-        """Total: any text has features. `finished` is false where the length limit cut it off."""
-
-    def utility(self, features: Features) -> float:
-        """U*: what a perfectly informed and unbiased labeler wants. It depends on no labeler."""

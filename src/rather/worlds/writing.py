@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from rather.errors import BadFile
 from rather.files import replacing_folder
-from rather.records import Demonstration, Prompt, Ranking, Text, write
-from rather.worlds.judging import rank, utilities
-from rather.worlds.marn import Marn
-from rather.worlds.noise import fit_noise
+from rather.records import Demonstration, Prompt, Text, write
 from rather.worlds.types import Split, WorldPrompt
-from rather.worlds.votes import crowd, vote_task
+from rather.worlds.votes import votes
+from rather.worlds.world import World
 
 # Of the prompts of each stage, how many labelers wrote (table 6): SFT 11,295 of 12,725, RM 6,623 of 33,207, PPO none.
 BY_LABELERS = {"sft": 0.89, "reward": 0.20, "ppo": 0.0}
-CROWD = 12
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Sizes:
 
 
 def stage_prompts(
-    world: Marn, rng: random.Random, n: int, stage: str = "ppo", split: Split = "train"
+    world: World, rng: random.Random, n: int, stage: str = "ppo", split: Split = "train"
 ) -> list[WorldPrompt]:
     """n prompts with the stage's share of prompts written by labelers, in random order."""
     labelers = round(BY_LABELERS[stage] * n)
@@ -48,7 +44,7 @@ def prompt_record(prompt: WorldPrompt, id: str, split: Split) -> Prompt:
     )
 
 
-def demonstration_record(world: Marn, prompt: WorldPrompt, id: str, split: Split, rng: random.Random) -> Demonstration:
+def demonstration_record(world: World, prompt: WorldPrompt, id: str, split: Split, rng: random.Random) -> Demonstration:
     return Demonstration(
         id=id,
         prompt=prompt.text,
@@ -60,18 +56,7 @@ def demonstration_record(world: Marn, prompt: WorldPrompt, id: str, split: Split
     )
 
 
-def votes(world: Marn, n: int, rng: random.Random) -> Iterator[Ranking]:
-    """Rankings by a crowd; how noisy it is was fitted on these very answers."""
-    people = crowd(rng, CROWD)
-    prompts = stage_prompts(world, rng, n, "reward")
-    tasks = [vote_task(world, f"vote-{at:06d}", prompt, rng, "train") for at, prompt in enumerate(prompts)]
-    judged = [task for task in tasks if task is not None]
-    noise = fit_noise([utilities(people, task) for task in judged])
-    for task in judged:
-        yield rank(rng.choice(people), task, noise, rng)
-
-
-def write_world(world: Marn, folder: Path, sizes: Sizes) -> dict[str, int]:
+def write_world(world: World, folder: Path, sizes: Sizes) -> dict[str, int]:
     """Write the files; the folder is there whole or not at all. Returns file name -> records."""
     if folder.exists():
         raise BadFile(f"{folder} is there already.", do="Name a folder that does not exist, or remove this one first.")
@@ -104,5 +89,7 @@ def write_world(world: Marn, folder: Path, sizes: Sizes) -> dict[str, int]:
                 )
             for name, records in files.items():
                 counts[f"{name}.jsonl"] = write(temporary / f"{name}.jsonl", records)
-        counts["votes.jsonl"] = write(temporary / "votes.jsonl", votes(world, sizes.votes, rng("votes")))
+        source = rng("votes")
+        asked = stage_prompts(world, source, sizes.votes, "reward")
+        counts["votes.jsonl"] = write(temporary / "votes.jsonl", votes(world, asked, source))
     return counts
