@@ -1,0 +1,84 @@
+"""What a model thinks of texts: log-probabilities of continuations, the loss on pages, how open its own answers were.
+
+Everything is computed on packed trees: a prompt is read once for all its continuations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rather.batches.packing import rows
+from rather.batches.trees import Tree
+from rather.errors import BadModel
+from rather.evaluate.asking import encoder_of
+from rather.models.attention import NAME as TREE
+from rather.models.cache import attending
+from rather.models.load import Policy
+from rather.models.logprobs import Head, hidden_states, logprobs_and_entropy, targets
+from rather.records import Ranking, Response
+
+BUDGET = 4096  # tokens of a row
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of one continuation: its tokens' log-probabilities and the entropies of what they were drawn from, in nats."""
+
+    logprobs: np.ndarray  # (T,) float32
+    entropies: np.ndarray  # (T,) float32
+
+    @property
+    def total(self) -> float:
+        return float(self.logprobs.sum(dtype=np.float64))
+
+    @property
+    def per_token(self) -> float:
+        return self.total / len(self.logprobs)
+
+
+def likelihoods(policy: Policy, trees: Sequence[Tree]) -> list[tuple[Likelihood, ...]]:
+    """P x K, at temperature 1."""
+    found: dict[tuple[int, int], Likelihood] = {}
+    device = next(policy.model.parameters()).device
+    with attending(policy.model, TREE):
+        for row in rows(trees, BUDGET):
+            row = row.to(device)
+            where = targets(row)
+            hidden = hidden_states(policy.model, row)
+            logps, entropies = logprobs_and_entropy(hidden[where.predictor], where.token, Head.of(policy.model))
+            ends = row.length.cumsum(0)[:-1].cpu()  # (S - 1,) where one response's tokens end and the next one's begin
+            of = zip(row.tree_of.tolist(), row.response_of.tolist(), strict=True)
+            pieces = zip(of, logps.cpu().tensor_split(ends), entropies.cpu().tensor_split(ends), strict=True)
+            found |= {where: Likelihood(p.float().numpy(), e.float().numpy()) for where, p, e in pieces}
+    return [tuple(found[at, k] for k in range(len(tree.responses))) for at, tree in enumerate(trees)]
+
+
+def of_choices(
+    policy: Policy, prompts: Sequence[str], choices: Sequence[Sequence[str]]
+) -> list[tuple[Likelihood, ...]]:
+    """Of each continuation of each prompt, as far as its words go: no end of text after them."""
+    records = [
+        Ranking(
+            id=str(at),
+            prompt=prompt,
+            responses=tuple(Response(text=text, finished=False) for text in texts),
+            ranks=(1,) * len(texts),
+        )
+        for at, (prompt, texts) in enumerate(zip(prompts, choices, strict=True))
+    ]
+    trees, _ = encoder_of(policy).encode_all(records, strict=False)
+    _check_window(policy, trees)
+    return likelihoods(policy, trees)
+
+
+def _check_window(policy: Policy, trees: Sequence[Tree]) -> None:
+    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max((tree.longest for tree in trees), default=0)
+    if window is not None and longest > window:
+        raise BadModel(
+            f"The model reads {window} tokens, and a text to be judged has {longest}.",
+            "Expected a window that holds a question with each of its choices.",
+        )
