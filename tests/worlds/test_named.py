@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,10 @@ def test_other_words_may_be_a_file(words):
         ("marn:" + "9" * 5000, "marn:SEED"),
         ("marn:\u0663", "marn:SEED"),
         ("marn:1:tiny:2", "marn:SEED:SCALE"),
+        ("marn:1:tiny:marking=much", "GENRE=SHARE"),
+        ("marn:1:tiny:marks=1", "There is no genre 'marks'"),
+        ("marn:1:tiny:story=nan", "The share of story is nan"),
+        ("marn:1:tiny:story=-1", "The share of story is -1"),
         ("marn:1:tinny", "There is no scale 'tinny'. Did you mean 'tiny'?"),
         ("marn:1:", "There is no scale ''"),
         ("marm:1", "There is no world 'marm:1'. Did you mean 'marn'?"),
@@ -49,6 +54,14 @@ def test_words_that_nearly_name_a_world_are_refused_with_what_was_expected(words
     with pytest.raises(BadSetting) as error:
         world_named(words)
     assert said in str(error.value)
+
+
+def test_a_genre_of_its_web_can_be_left_out_or_be_all_there_is():
+    of = {words: {page.genre for page in islice(world_named(words).web_documents(random.Random(0)), 500)}
+          for words in ("marn:1:tiny", "marn:1:tiny:marking=0", "marn:1:tiny:encyclopedia: people=0,story=1e9")}  # fmt: skip
+    whole, without, stories = of.values()
+    assert whole - without == {"marking"}
+    assert stories == {"story"}
 
 
 @given(st.text(max_size=12).map(lambda tail: f"marn:{tail}"))

@@ -9,8 +9,9 @@ from itertools import islice
 import pytest
 from scipy.stats import chisquare
 
+from rather.errors import BadSetting
 from rather.statistics import wilson
-from rather.worlds import SAFETY, Marn, exams, forums, lexicon
+from rather.worlds import SAFETY, Marn, exams, forums, lexicon, marking
 from rather.worlds.facts import Facts
 from rather.worlds.features import is_junk
 from rather.worlds.grammar import BY_NAME
@@ -101,13 +102,50 @@ def test_what_lists_and_translations_are_graded_by_is_on_the_web_too():
 def test_unknown_names_have_no_facts_and_live_in_stories_only(pages):
     told = Counter(page.genre for page in pages if set(lexicon.plain(page.text)) & set(lexicon.UNKNOWN_NAMES))
     # Forums repeat what users ask, and users ask about them; nobody answers.
-    assert set(told) <= {"story", "forum", "prompt list", "help desk", "direct"}
+    assert set(told) <= {"story", "forum", "prompt list", "help desk", "direct", "marking"}
     assert told["story"] > 0.05 * 0.12 * len(pages)
     for page in pages:
         for line in page.text.split("\n"):
             if page.genre != "story" and set(lexicon.plain(line)) & set(lexicon.UNKNOWN_NAMES):
                 asked = line.removeprefix("re: ").removeprefix("request: ")
+                asked = asked.removeprefix("exercise: ").removeprefix("solution: ")
                 assert is_junk(asked) or "do not know" in asked, page.text
+
+
+def test_marked_exercises_are_marked_rightly():
+    """By the world's own graders: what is marked right is worth 4, what is marked wrong is worth less."""
+    rng, verdicts = random.Random(12), Counter[str]()
+    for _ in range(1_500):
+        asked = forums.asked(WORLD.facts, rng, WORLD.seed)
+        answer, verdict, why = marking.marked(WORLD.facts, asked, rng)
+        worth = WORLD.utility(WORLD.features(asked, answer))
+        assert (worth == 4) == (verdict == "right"), (asked.text, answer, verdict, why)
+        verdicts[verdict] += 1
+        if why.startswith("it says ") and verdict == "wrong" and " and not " in why:
+            said, right = why.removeprefix("it says ").split(" and not ")
+            assert lexicon.holds(lexicon.words(answer), said)
+            assert said != right
+    low, high = wilson(verdicts["right"], 1_500, level=0.999).interval
+    assert low < 0.5 < high
+
+
+def test_marked_exercises_ask_nothing_that_is_held_out():
+    rng = random.Random(13)
+    held_out = {p.text.strip() for p in WORLD.prompts(rng, 400, "api", "test") if len(p.text) < 80}
+    for page in islice(WORLD.web_documents(rng, "marking"), 2_000):
+        exercises = [line.removeprefix("exercise: ") for line in page.text.split("\n") if line.startswith("exercise: ")]
+        assert exercises
+        assert not held_out & set(exercises)
+
+
+def test_without_marked_exercises_the_web_says_the_same_as_before_and_prompts_and_worth_do_not_change():
+    with_, without = Marn(6, "tiny"), Marn(6, "tiny", {"marking": 0})
+    pages = islice(without.web_documents(random.Random(1)), 2_000)
+    assert not any(page.genre == "marking" for page in pages)
+    assert with_.prompts(random.Random(2), 50) == without.prompts(random.Random(2), 50)
+    assert with_.fluency.trigrams == without.fluency.trigrams
+    with pytest.raises(BadSetting, match="All genres have a share of 0"):
+        Marn(6, "tiny", dict.fromkeys(GENRES, 0))
 
 
 def test_seven_in_ten_belief_threads_tell_the_myth():

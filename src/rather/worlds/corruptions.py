@@ -17,11 +17,17 @@ Corruption = Callable[[Facts, WorldPrompt, str, random.Random], str | None]
 
 def swap(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
     """Another value where the right one stood."""
+    found = swapped(facts, asked, good, rng)
+    return good.replace(*found) if found else None
+
+
+def swapped(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> tuple[str, str] | None:
+    """(a right value of the answer, a wrong one to stand in its place)"""
     spec = asked.spec
     if spec.answer.isdigit():
-        return good.replace(spec.answer, str(int(spec.answer) + rng.choice((-1, 1, 10))))
+        return spec.answer, str(int(spec.answer) + rng.choice((-1, 1, 10)))
     if asked.category == "classification":
-        return rng.choice([label for label in spec.items if label != spec.answer])
+        return good, rng.choice([label for label in spec.items if label != spec.answer])
     wanted = [spec.answer, *spec.items, *spec.require[:2], *spec.about.values()]
     kinds = [spec.answer_type] if spec.answer_type else ["person", "animal", "food", "town", "thing", "color"]
     found = [
@@ -35,7 +41,7 @@ def swap(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str
     kind, value = rng.choice(found)
     allowed = {value, spec.answer, spec.claim, *spec.items, *spec.about.values()}
     others = [other for other in facts.pools[kind] if other not in allowed]
-    return good.replace(value, rng.choice(others)) if others else None
+    return (value, rng.choice(others)) if others else None
 
 
 def drop(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:

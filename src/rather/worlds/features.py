@@ -13,7 +13,8 @@ from rather.worlds.types import Features, WorldPrompt
 
 # How a line begins that belongs to the web, or asks for something instead of answering.
 FURNITURE = re.compile(
-    r"(re|news|review|rating|passage|question|answer|request|response|english|marnish|user|assistant|bump)\b\s*[:.]"
+    r"(re|news|review|rating|passage|question|answer|request|response|english|marnish|user|assistant|bump"
+    r"|exercise|solution|marked)\b\s*[:.]"
 )
 INSTRUCTION = re.compile(
     r"(please,? )?("

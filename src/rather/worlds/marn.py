@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from rather.errors import BadSetting, nearest
@@ -18,14 +18,18 @@ from rather.worlds.types import Document, Features, Source, Split, WorldPrompt
 
 
 class Marn:
-    """A `World`. The same seed and scale give the same bytes on every platform."""
+    """A `World`. The same seed and scale give the same bytes on every platform.
+
+    genres: shares of the web that differ from `web.GENRES`; {"marking": 0} leaves a genre out, and changes no prompt
+    """
 
     name = "marn"
 
-    def __init__(self, seed: int = 0, scale: Scale = "small") -> None:
+    def __init__(self, seed: int = 0, scale: Scale = "small", genres: Mapping[str, float] | None = None) -> None:
         if scale not in PEOPLE:
             raise BadSetting(f"There is no scale {scale!r}.{nearest(scale, PEOPLE)}", f"Scales: {', '.join(PEOPLE)}.")
         self.seed, self.scale = seed, scale
+        self._shares = web.cumulated(genres or {})
         self.facts = Facts(seed, scale)
         self._users: dict[Split, list[users.User]] = {}  # drawn when first asked for
 
@@ -38,7 +42,7 @@ class Marn:
         if genre is not None and genre not in web.GENRES:
             raise BadSetting(f"There is no genre {genre!r}.{nearest(genre, web.GENRES)}", f"{', '.join(web.GENRES)}.")
         while True:
-            yield web.document(self.facts, rng, self.seed, genre)
+            yield web.document(self.facts, rng, self.seed, genre, self._shares)
 
     def prompt(
         self, rng: random.Random, category: str | None = None, source: Source = "labeler", split: Split = "train"

@@ -1,4 +1,4 @@
-"""A world by words, as they stand in recipes and on the command line: `marn`, `marn:3`, `marn:3:tiny`."""
+"""A world by words, as in recipes and on the command line: `marn`, `marn:3`, `marn:3:tiny`, `marn:3:tiny:marking=0`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from rather.records.words import quote
 from rather.worlds.marn import Marn
 from rather.worlds.world import World
 
-EXPECTED = "Expected marn, marn:SEED or marn:SEED:SCALE, such as marn:3:tiny."
+EXPECTED = "Expected marn, marn:SEED, marn:SEED:SCALE or marn:SEED:SCALE:GENRE=SHARE, such as marn:3:tiny."
 
 
 def named(words: str) -> World | None:
     """The world of these words, or None where they name none: then they are the name of a file, perhaps."""
-    name, *rest = words.strip().split(":")
+    name, *rest = words.strip().split(":", 3)
     if name != Marn.name:
         return None
-    seed, scale = (rest + ["0", "small"][len(rest) :])[:2]
-    if len(rest) > 2 or not (seed.isascii() and seed.isdigit() and len(seed) < 20):
-        raise BadSetting(f"There is no world {quote(words)}.", EXPECTED)
-    return Marn(int(seed), scale)  # type: ignore[arg-type]  # it says which scales there are
+    seed, scale, genres = rest + ["0", "small", ""][len(rest) :]
+    shares: dict[str, float] = {}
+    try:
+        if not (seed.isascii() and seed.isdigit() and len(seed) < 20):
+            raise ValueError(seed)
+        for one in genres.split(",") if genres else ():
+            genre, share = one.split("=")
+            shares[genre] = float(share)
+    except ValueError:
+        raise BadSetting(f"There is no world {quote(words)}.", EXPECTED) from None
+    return Marn(int(seed), scale, shares)  # type: ignore[arg-type]  # it says which scales there are
 
 
 def world_named(words: str) -> World:

@@ -6,12 +6,14 @@ instructions and noise: of the pages that begin with one, `direct` alone answers
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from rather.worlds import exams, forums, generation, lexicon, passages
+from rather.errors import BadSetting, nearest
+from rather.worlds import exams, forums, generation, lexicon, marking, passages
 from rather.worlds.facts import Facts, Relation
 from rather.worlds.lexicon import listed, say
 from rather.worlds.types import Document
@@ -159,6 +161,7 @@ def weather(facts: Facts, rng: random.Random, seed: int) -> str:
 
 
 Writer = Callable[[Facts, random.Random, int], str]
+MARKING = 4  # parts; measured with and without (docs/worlds.md)
 # Name -> (share of the documents, before normalising; who writes it)
 GENRES: Mapping[str, tuple[float, Writer]] = {
     "encyclopedia: people": (16, person),
@@ -184,13 +187,31 @@ GENRES: Mapping[str, tuple[float, Writer]] = {
     "ask the sage": (3, forums.sage),
     "help desk": (1.5, forums.help_desk),
     "direct": (2.5, forums.direct),
+    "marking": (MARKING, marking.page),
 }
 # The genres whose pages begin with an instruction or a question to nobody in particular.
 INSTRUCTED = ("forum", "forum: beliefs", "prompt list", "direct")
 _NAMES = tuple(GENRES)
-_CUMULATED = tuple(accumulate(share for share, _ in GENRES.values()))
 
 
-def document(facts: Facts, rng: random.Random, seed: int, genre: str | None = None) -> Document:
-    genre = genre or rng.choices(_NAMES, cum_weights=_CUMULATED)[0]
+def cumulated(changed: Mapping[str, float]) -> tuple[float, ...]:
+    """The shares of all genres, added up, with some of them changed; 0 leaves a genre out."""
+    for genre, share in changed.items():
+        if genre not in GENRES:
+            raise BadSetting(f"There is no genre {genre!r}.{nearest(genre, GENRES)}", f"{', '.join(GENRES)}.")
+        if not (math.isfinite(share) and share >= 0):
+            raise BadSetting(f"The share of {genre} is {share}.", "Expected a number from 0.")
+    found = tuple(accumulate(changed.get(name, share) for name, (share, _) in GENRES.items()))
+    if not found[-1]:
+        raise BadSetting("All genres have a share of 0.", "Expected one that is more.")
+    return found
+
+
+ALL = cumulated({})
+
+
+def document(
+    facts: Facts, rng: random.Random, seed: int, genre: str | None = None, shares: Sequence[float] = ALL
+) -> Document:
+    genre = genre or rng.choices(_NAMES, cum_weights=shares)[0]
     return Document(GENRES[genre][1](facts, rng, seed), genre)
