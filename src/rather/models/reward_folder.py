@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,16 @@ class Reward:
 
 
 def save_reward_model(
-    model: RewardModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path, probes: Sequence[Sequence[int]]
+    model: RewardModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    probes: Sequence[Sequence[int]],
+    more: Mapping[str, Any] | None = None,
 ) -> How:
     """Write the folder, whole or not at all, after plain transformers has scored the probes as the model does.
 
     probes: token ids of a few texts as they are scored, say the first demonstrations
+    more: JSON that belongs to the model, by the name of its file
     """
     assert probes, "a reward model is saved with texts to check it by"
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id), "prepare the tokenizer: pad is not EOS"
@@ -68,6 +73,8 @@ def save_reward_model(
         body = json.loads(plain.body.to_json_string(use_diff=False))
         files.write_json(unfinished / "reward.json", {"how": plain.how, "body": body, "tokenizer": facts(tokenizer)})
         files.write_json(unfinished / "probe.json", {"tokens": [list(map(int, p)) for p in probes], "scores": scores})
+        for name, value in (more or {}).items():
+            files.write_json(unfinished / name, value)
         stored = AutoModelForSequenceClassification.from_pretrained(unfinished).to(model.head.weight.device)
         with torch.no_grad():
             found = [stored.eval()(_row(probe, stored)).logits.item() + missing for probe in probes]
