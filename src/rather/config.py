@@ -41,14 +41,19 @@ class Config(BaseModel):
     )
 
     @classmethod
-    def load(cls, recipe: str | Path | None = None, overrides: Sequence[str] = ()) -> Self:
-        """Defaults, then the recipe (a TOML file), then `key=value` in the order given; the last word counts."""
+    def load(cls, recipe: str | Path | None = None, overrides: Sequence[str] = (), table: str | None = None) -> Self:
+        """Defaults, then the recipe (a TOML file), then `key=value` in the order given; the last word counts.
+
+        table: where in the recipe, if it has a table of that name; otherwise all of it is meant
+        """
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}  # dotted key -> where its value was written, for messages
         if recipe is not None:
-            values = toml.read(recipe)
-            _refuse_unknown(cls, values, str(recipe))
-            origins = dict.fromkeys(flattened(values), str(recipe))
+            values, where = toml.read(recipe), str(recipe)
+            if table is not None and isinstance(values.get(table), dict):
+                values, where = values[table], f"{recipe} [{table}]"
+            _refuse_unknown(cls, values, where)
+            origins = dict.fromkeys(flattened(values), where)
         for text in overrides:
             for key, value in _override(cls, text).items():
                 _put(values, key, value)

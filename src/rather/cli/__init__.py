@@ -20,7 +20,10 @@ VERBS = {
     "doctor": ("doctor", "Say what this machine can do, and what to do about each problem."),
     "preview": ("preview", "Show examples as the model will see them, trained tokens coloured."),
     "world": ("world", "Show or write the miniature world, in which the truth is known."),
+    "pretrain": ("pretrain", "Make a tiny base model from the miniature world's web."),
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
+    "labs": ("labs", "List the labs, or check what you wrote into one."),
+    "explain": ("explain", "Say what a description of RLHF modifies, with the words it rests on."),
 }
 
 

@@ -23,7 +23,7 @@ import shutil
 import socket
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,8 @@ class Run:
         self.path, self.writes, self._held = path, writes, held
         self.state = path / "state"
         self.checkpoint = path / "checkpoint"
+        self.steps: int | None = None  # how many there will be, once the stage knows
+        self.watch: Callable[[int, Mapping[str, Any]], None] | None = None  # who shows the metrics as they come
         self._logs: dict[str, Log] = {}
 
     @classmethod
@@ -91,6 +93,8 @@ class Run:
             log = self._logs[METRICS]
             assert step > log.last, f"metrics of step {step} after step {log.last}: rewind first, log each step once"
             log.append(step, values)
+            if self.watch is not None:
+                self.watch(step, values)
 
     def sample(self, step: int, values: Mapping[str, Any]) -> None:
         """One text of the model with what is known about it; as many to a step as you like."""

@@ -48,6 +48,18 @@ def sft_gradients(model: PreTrainedModel, trees: Sequence[Tree], share: Share) -
     return total
 
 
+@torch.no_grad()
+def sft_loss(model: PreTrainedModel, trees: Sequence[Tree], share: Share) -> float:
+    """The same mean without gradients, for validation; this worker's part of it."""
+    tokens = sum(len(response) for tree in trees for response in tree.responses)
+    total = 0.0
+    for row in share.rows(trees):
+        where = targets(row)
+        hidden = hidden_states(model, row)
+        total -= float(logprobs(hidden[where.predictor], where.token, Head.of(model)).sum()) / tokens
+    return total
+
+
 def ranking_gradients(
     body: PreTrainedModel,
     score: Callable[[Tensor], Tensor],
