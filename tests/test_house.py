@@ -21,13 +21,13 @@ STAIRS = (
     {"losses", "advantages", "statistics"},
     {"worlds", "feedback", "models", "batches", "rollout", "rollout_vllm"},
     {"stages"},
-    {"evaluate", "diagnose", "report"},
+    {"evaluate", "explain", "diagnose", "report"},
     {"pipeline", "cli", "serve", "launch", "demo", "__main__"},
 )
 FLOOR = {name: floor for floor, names in enumerate(STAIRS) for name in names}
 MATHS = STAIRS[1]
 MATHS_MAY_IMPORT = {"torch", "numpy", "scipy"}
-WITHOUT_TORCH = ("errors", "files", "records", "config", "run", "worlds", "feedback", "report", "limits", "cli")
+WITHOUT_TORCH = ("errors", "files", "records", "config", "run", "worlds", "feedback", "report", "explain", "limits", "cli")
 # Its index of tensors is a pickle of torch's; it reads it with an unpickler that knows the index's own classes only.
 MAY_UNPICKLE = {"checkpoint/storage.py"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
