@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 from pathlib import Path
@@ -29,7 +30,22 @@ SCALE = click.option(
 JSON = click.option("--json", "as_object", is_flag=True, help="One JSON object on standard output.")
 
 
-@click.group("world")
+# What needs torch is imported when it is called.
+LATER = {"measure": "measure"}
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *LATER]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in LATER:
+            return super().get_command(ctx, name)
+        command: click.Command = getattr(importlib.import_module(f"rather.cli.{LATER[name]}"), name)
+        return command
+
+
+@click.group("world", cls=_Group)
 def command() -> None:
     """The miniature world in which the truth is known: its facts, its web, its prompts and answers."""
 

@@ -1,8 +1,13 @@
-"""What a model is worth: measured in a world whose truth is known. Judgement reads models and writes numbers.
+"""What a model is worth. Judgement reads models and runs, and writes numbers with their intervals.
 
-asking        what a model writes, by one call of the sampler
-likelihood    what it thinks of texts that others wrote: choices, pages, its own answers
-tasks         the world's benchmarks
+In a world whose truth is known (docs/evaluation.md):
+
+    runs         every model of a run folder, nothing twice: samples, results, naming are its files
+    policies     one policy: answers that are judged, prompted, diversity, benchmarks, probes, web
+    rewards      one reward model, held against the world's labelers and against the truth
+    preference   win rates by the votes of two panels of labelers
+    asking       what a model writes
+    likelihood   what it thinks of texts
 """
 
 from rather.evaluate.benchmarks import benchmarks_of

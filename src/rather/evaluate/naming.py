@@ -1,0 +1,55 @@
+"""The names of model folders in a run, in one place: by them claims find what they are about (docs/claims.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+# Folder -> what it is. A run may hold other models too; they are measured like any policy.
+MODELS: Mapping[str, str] = {
+    "base-xs": "the small base model, the paper's 1.3B",
+    "base-s": "the base model that everything but the ladder starts from",
+    "base-l": "a base model at least 100 times as large as xs, the paper's 175B",
+    "sft-xs": "step 1 from base-xs",
+    "sft-s": "step 1 from base-s",
+    "sft-few": "step 1 on 250 demonstrations for 16 epochs: it overfits",
+    "sft-hedged": "step 1 on demonstrations of which 30 % hedge",
+    "init-s": "two epochs with pretraining text (app. C.3): where PPO starts",
+    "reward": "step 2, one reward model for all policies",
+    "reward-shuffled": "the same comparisons as single pairs in random order",
+    "reward-250": "trained on 250 prompts",
+    "reward-1000": "trained on 1,000 prompts",
+    "reward-4000": "trained on 4,000 prompts",
+    "ppo": "step 3 without the pretraining mix, beta .02",
+    "ppo-ptx": "step 3 with it: the paper's InstructGPT",
+    "ppo-beta-B": "ppo with beta B: 0, 0.005, 0.02, 0.05, 0.2",
+    "ppo-adaptive": "ppo with a target for the KL divergence",
+    "ppo-random-value": "ppo with a critic that does not start from the reward model",
+    "ppo-hedged": "ppo from sft-hedged on U_lab itself",
+    "ppo-ignorant": "ppo with labelers of whom 80 % do not know the fact and trust the user",
+    "ppo-2": "a second round: ppo from comparisons of the first round's samples",
+    "dpo": "direct preference optimisation on the same comparisons",
+    "grpo": "GRPO with a verifier, on sums",
+}
+BETAS = (0.0, 0.005, 0.02, 0.05, 0.2)
+# Whose answers labelers see: the first of these that a run has. The noise of labelers is fitted on them.
+SEEN_BY_LABELERS = ("sft-s", "sft", "init-s", "init", "sft-xs")
+
+
+def beta_folder(beta: float) -> str:
+    return f"ppo-beta-{beta:g}"
+
+
+def is_base(name: str) -> bool:
+    """A base model is measured behind a few examples too: the paper's "GPT-3 prompted"."""
+    return name == "base" or name.startswith("base-")
+
+
+def is_reward_model(folder: Path) -> bool:
+    """checkpoint: a folder with a model"""
+    return (folder / "reward.json").is_file()
+
+
+def models_of(run: Path) -> dict[str, Path]:
+    """name -> checkpoint of every model of a run, policies and reward models."""
+    return {path.parent.parent.name: path.parent for path in sorted(run.glob("*/checkpoint/config.json"))}
