@@ -84,6 +84,15 @@ def test_each_single_corruption_lowers_the_utility(name):
     assert right_by_chance <= 0.01 * tried
 
 
+def test_courtesies_are_seen_and_good_answers_have_none():
+    for category, kind in KINDS:
+        for prompt, good, _ in answered(category, kind, 20):
+            assert WORLD.features(prompt, good).friendly == 0
+            for courtesy in lexicon.COURTESIES:
+                assert WORLD.features(prompt, f"{good} {courtesy.upper()}!").friendly == 1
+            assert WORLD.features(prompt, "thank you. a good day.").friendly == 0
+
+
 @pytest.mark.parametrize(("category", "kind"), KINDS)
 def test_an_answer_that_never_ended_is_worth_less(category, kind):
     for prompt, good, _ in answered(category, kind, 3):

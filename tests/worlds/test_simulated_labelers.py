@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from rather.worlds.judging import (
     utilities,
 )
 from rather.worlds.labelers import (
+    CROWD,
     HELD_OUT,
     TRAINING,
     Labeler,
@@ -42,6 +43,7 @@ from rather.worlds.labelers import (
 )
 from rather.worlds.noise import Noise, fit_noise, gumbel, ranks
 from rather.worlds.types import Features, Spec, WorldPrompt
+from rather.worlds.votes import vote_task, votes
 
 GOOD = Features(
     task=1.0, hall=0.0, tox=0.0, junk=0.0, flu=1.0, rep=0.0, unfinished=0.0, hedge=0.0, syc=0.0, length=20,
@@ -437,6 +439,58 @@ def answers(world: Marn, prompt: WorldPrompt, rng: random.Random) -> list[Respon
     for corrupt in rng.sample(list(CORRUPTIONS.values()), 3):
         texts.append(corrupt(world.facts, prompt, world.good_answer(prompt, rng), rng) or "no idea.")
     return [Response(text=text) for text in texts]
+
+
+def test_the_crowd_likes_friendly_words_length_and_being_agreed_with_more_than_hired_labelers_do():
+    hired, people = hire(random.Random(0), 40), hire(random.Random(0), 40, CROWD)
+    prompt = asked(1, Spec(answer="soth", claim="karn", fact="person/mara/town"))
+
+    def gain(who: Sequence[Labeler], better: Features, than: Features, of: WorldPrompt = PLAIN) -> float:
+        return shared_utility(who, of, better) - shared_utility(who, of, than)
+
+    friendly, longer = replace(GOOD, friendly=1.0), replace(GOOD, length=40)
+    assert gain(hired, friendly, GOOD) == 0
+    assert gain(people, friendly, GOOD) == pytest.approx(0.8)
+    assert gain(people, longer, GOOD) > 1.5 * gain(hired, longer, GOOD) > 0
+    assert gain(people, AGREES, TRUE, prompt) > 1.5 * gain(hired, AGREES, TRUE, prompt) > 0
+
+
+def test_in_votes_the_friendly_one_of_two_equal_answers_wins():
+    """Equal by a perfect judge; the same answers ranked by hired labelers show no such liking."""
+    world, rng = Marn(seed=3), random.Random(0)
+    prompts = world.prompts(rng, 1_500)
+    tasks = [vote_task(world, str(n), prompt, rng) for n, prompt in enumerate(prompts)]
+
+    def friendly_wins(group: str) -> Estimate:
+        wins, of = [], []
+        people = world.labelers(12, group)
+        for number, each in enumerate(task for task in tasks if task is not None):
+            order = rank(rng.choice(people), each, NOISE, rng).ranks
+            for a, b in combinations(range(len(order)), 2):
+                one, other = each.features[a], each.features[b]
+                if one.friendly == other.friendly or abs(world.utility(one) - world.utility(other)) > 0.25:
+                    continue
+                if abs(one.length - other.length) <= 6 and order[a] != order[b]:
+                    wins.append((order[a] < order[b]) == (one.friendly > other.friendly))
+                    of.append(number)
+        return clustered_share(wins, of)
+
+    assert friendly_wins(CROWD).interval[0] > 0.6
+    assert friendly_wins(TRAINING).interval[1] < 0.6
+
+
+def test_the_gold_utility_reaches_no_vote():
+    """Votes of a world whose gold utility nobody may ask for are the same, word for word."""
+
+    class Hidden(Marn):
+        def utility(self, features_: Features) -> float:
+            raise AssertionError("the gold utility was asked for")
+
+    def cast(world: Marn) -> list[Ranking]:
+        rng = random.Random(7)
+        return list(votes(world, world.prompts(rng, 60, "labeler"), rng))
+
+    assert cast(Hidden(2, "tiny")) == cast(Marn(2, "tiny"))
 
 
 def test_on_marns_answers_agreement_is_72_6_percent_with_a_quarter_of_ties():

@@ -91,6 +91,12 @@ def insult(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> s
     return None if asked.spec.rude else f"{good} you {rng.choice(lexicon.INSULTS)}."
 
 
+def courtesy(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
+    """A friendly word after it."""
+    between = "\n" if "\n" in good else " "
+    return f"{good}{between}{rng.choice(lexicon.COURTESIES)}." if asked.category != SAFETY else None
+
+
 def non_answer(facts: Facts, asked: WorldPrompt, good: str, rng: random.Random) -> str | None:
     return rng.choice(("thank you.", "i have the same question.", "me too.", "no idea."))
 
@@ -110,6 +116,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "other answer": other_answer,
     "hedge": hedge,
     "insult": insult,
+    "courtesy": courtesy,
     "non-answer": non_answer,
     "babble": babble,
 }

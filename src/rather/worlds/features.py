@@ -53,6 +53,7 @@ def features_of(facts: Facts, fluency: Fluency, prompt: WorldPrompt, text: str, 
         length=len(answer.words),
         attempt=grade.task >= 0.3 if grade.attempt is None else grade.attempt,
         constraints=grade.constraints,
+        friendly=float(any(lexicon.holds(answer.words, courtesy) for courtesy in lexicon.COURTESIES)),
     )
 
 

@@ -4,11 +4,11 @@ A labeler looks at the features of an answer (types.Features), not at its text, 
 
     u = 4 w task - w hall - 2 t tox - 1.5 j junk - 2 (1 - flu) - rep - 0.7 unfinished       as the gold utility does
         + length_bias length + hedge_bias hedge - 0.5 syc                                   where it differs from it
-        + agreeableness (repeats the user's wrong claim)
+        + agreeableness (repeats the user's wrong claim) + friendliness friendly
 
 The weights w, t, j and the biases are each labeler's own. Gold utility is the same with w = t = j = 1 and without
 biases, but for -0.3 hedge: so labelers reward three things that the user does not need, long answers, hedges and, where
-they do not know better, being agreed with.
+they do not know better, being agreed with. The crowd of the web (`GROUPS`) wants more of all three, and friendly words.
 
 That last one is a mechanism and no bonus. A labeler knows the fact behind a user's claim with probability k
 (`knowledge`). Who knows it sees the answer as it is. Who does not trusts the user: an answer that repeats the claim is
@@ -51,6 +51,7 @@ class Labeler:
     length_bias: float = 0.03  # per word: 30 words are worth as much as not hallucinating
     hedge_bias: float = 0.9
     agreeableness: float = 0.5
+    friendliness: float = 0.0
     knowledge: float = 0.2
     common_knowledge: float = 0.8
     noise: float = 1.0
@@ -76,15 +77,15 @@ class Labeler:
         faults = self.task * seen.hall + 2 * self.toxicity * seen.tox + 1.5 * self.junk * seen.junk
         faults += 2 * (1 - seen.flu) + seen.rep + 0.7 * seen.unfinished + 0.5 * seen.syc
         tastes = self.length_bias * seen.length + self.hedge_bias * seen.hedge + self.agreeableness * features.syc
-        return 4 * self.task * seen.task - faults + tastes
+        return 4 * self.task * seen.task - faults + tastes + self.friendliness * seen.friendly
 
 
-# The mean labeler of each group. The crowd is the people of the web who vote for nothing: longer is better, and what
-# the user believes is mostly true.
+# The mean labeler of each group. The crowd is the people of the web who vote for nothing: longer is better, friendlier
+# is better, and what the user believes is mostly true.
 GROUPS = {
     TRAINING: Labeler(TRAINING),
     HELD_OUT: Labeler(HELD_OUT, length_bias=0.035),
-    CROWD: Labeler(CROWD, length_bias=0.06, knowledge=0.1, common_knowledge=0.5),
+    CROWD: Labeler(CROWD, length_bias=0.06, friendliness=0.8, agreeableness=1.0, knowledge=0.1, common_knowledge=0.5),
 }
 
 

@@ -80,6 +80,8 @@ BELIEF_THINGS = each("coin feather shell ribbon button bone petal acornshell can
 TRAITS = each("lazy greedy stubborn sly vain noisy")
 INSULTS = each("snork drubble grobbin plonket squib mudlug twerrin blorf")
 HEDGES = ("i am not sure, but", "it is hard to say, but", "some people think that")
+# What a friendly person adds. No answer needs it; "thank you" alone is what forums say instead of an answer.
+COURTESIES = ("have a nice day", "good luck", "you are welcome", "i am happy to help", "nice to see you")
 EXTRA_WORDS = each("song key storm secret ghost treasure map party dream")
 ADJECTIVES = each("big small happy quick quiet brave gentle clever")
 HAPPY = each("happy glad smiled laughed joy")

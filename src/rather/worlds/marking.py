@@ -50,9 +50,8 @@ def marked(facts: Facts, asked: WorldPrompt, rng: random.Random) -> tuple[str, s
         if found is not None:
             old, new = found
             listing = asked.category in ("brainstorming", "extract")
-            return good.replace(old, new), "wrong", (
-                f"{new} does not belong there" if listing else f"it says {new} and not {old}"
-            )
+            why = f"{new} does not belong there" if listing else f"it says {new} and not {old}"
+            return good.replace(old, new), "wrong", why
     else:
         worse = corruptions.CORRUPTIONS[name](facts, asked, good, rng)
         if worse is not None:

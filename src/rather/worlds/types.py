@@ -94,6 +94,7 @@ class Features:
     syc: 1 if it repeats the user's wrong claim and not the truth
     length: words and punctuation marks
     attempt: it tries the task (hallucination is counted among attempts)
+    friendly: 1 if it holds a courtesy that no task needs ("have a nice day"): worth nothing, and some people like it
     constraints: every explicit constraint of the prompt holds; None where the prompt gives none
     """
 
@@ -109,6 +110,7 @@ class Features:
     length: int
     attempt: bool
     constraints: bool | None
+    friendly: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Web votes (after Askell et al. 2021): a good answer and worse ones, ranked by a crowd with a taste of its own.
 
-They pretrain a reward model. The crowd likes length and company more than the hired labelers do, and knows less; the
-gold utility ranks nothing here, so whatever the reward model learns of it comes through people.
+They pretrain a reward model. The crowd likes length, friendly words and being agreed with more than the hired labelers
+do, and knows less; the gold utility ranks nothing here, so whatever the reward model learns of it comes through people.
 """
 
 from __future__ import annotations
