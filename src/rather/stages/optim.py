@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,22 @@ from torch.optim.adamw import adamw
 PIECE = 1 << 18
 
 
+def computing_in(model: nn.Module, compute: torch.dtype) -> None:
+    """Weights in this dtype, in place: a model that only looks on, or the working copy of one that learns."""
+    # Not `model.to`, which would round the buffers too: the frequencies of rotary positions are such a buffer, and in
+    # bfloat16 a position of 500 is off by a radian and the saved model is another one.
+    for p in model.parameters():
+        p.data = p.data.to(compute)
+
+
 class Adam:
     """AdamW with the paper's betas. For each batch: backward once a row, then `step(lr)` once.
 
     Every gradient is handed over as soon as the backward has formed it, so `.grad` is None again afterwards: a row's
     gradients and the batch's sum of them are never both there whole.
 
+    form: where eps is added to the root of the mean square, after its bias is corrected or, as in TensorFlow, before;
+        there the same eps is much larger in the first steps (31 times at beta2 = 0.999), and the steps smaller
     weight_decay: decoupled, on matrices only (a norm's gain or a bias has no business shrinking)
     """
 
@@ -37,7 +47,8 @@ class Adam:
         *,
         compute: torch.dtype = torch.float32,
         betas: tuple[float, float] = (0.9, 0.95),  # app. C
-        eps: float = 1e-8,  # not in the paper; PyTorch's place for it, after the bias correction
+        eps: float = 1e-8,  # not in the paper
+        form: Literal["pytorch", "tensorflow"] = "pytorch",  # not in the paper; ZGL's is TensorFlow's
         weight_decay: float = 0.0,  # not in the paper
     ) -> None:
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -45,14 +56,12 @@ class Adam:
         assert all(p.dtype == torch.float32 for p in trained.values()), "masters must be float32 when training begins"
         self.names, self.working = list(trained), list(trained.values())
         self.compute, self.betas, self.eps, self.weight_decay = compute, betas, eps, weight_decay
+        self.form = form
         if compute == torch.float32:
             self.masters = [p.detach() for p in self.working]
         else:
             self.masters = [p.detach().clone() for p in self.working]
-            # Not `model.to`, which would round the buffers too: the frequencies of rotary positions are such a buffer,
-            # and in bfloat16 a position of 500 is off by a radian and the saved model is another one.
-            for p in model.parameters():
-                p.data = p.data.to(compute)
+            computing_in(model, compute)
         self.steps = 0
         self.means = [torch.zeros_like(m) for m in self.masters]
         self.squares = [torch.zeros_like(m) for m in self.masters]
@@ -99,6 +108,10 @@ class Adam:
                     self._update(*update, lr=lr, scale=scale)
         return norm
 
+    def _eps(self) -> float:
+        """eps in PyTorch's place. sqrt(v) / c + eps / c is (sqrt(v) + eps) / c, with c the root of the correction."""
+        return self.eps if self.form == "pytorch" else self.eps / math.sqrt(1 - self.betas[1] ** self.steps)
+
     def _update(
         self, working: Tensor, master: Tensor, mean: Tensor, square: Tensor, grad: Tensor, *, lr: float, scale: float
     ) -> None:
@@ -121,7 +134,7 @@ class Adam:
                 beta2=self.betas[1],
                 lr=lr,
                 weight_decay=self.weight_decay if master.ndim >= 2 else 0.0,
-                eps=self.eps,
+                eps=self._eps(),
                 maximize=False,
             )
             if self.compute != torch.float32:
