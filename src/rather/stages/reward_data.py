@@ -7,6 +7,7 @@ circle, say about one prompt is gathered on one tree, and each ranking is a row 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from rather.records import Ranking, Rating, Response
 
 # Responses on one tree. A prompt that was asked a thousand times is several elements, or it would not fit into memory.
 MOST = 32
+TRAIN = "train"  # the `split` of a record that may be learned from
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,3 +188,31 @@ def refuse_unrated(elements: Iterable[Judged]) -> None:
                     "Expected one for each: margin asks for a lead in proportion to the difference of the two.",
                     "Give ratings=FILE, or leave margin at 0",
                 )
+
+
+class Split(NamedTuple):
+    """train: learned from     held: never, and their prompts are in no ranking of `train`     left_out: neither"""
+
+    train: list[Ranking]
+    held: list[Ranking]
+    left_out: int
+
+
+def split_rankings(rankings: Sequence[Ranking], share: float, held_out: Sequence[str] = ()) -> Split:
+    """Training and validation by prompt: as the records' own `split` says, or, where none does, a share of the prompts.
+
+    held_out: labelers whose rankings are never trained on (E.2). Those of theirs whose prompt is trained on with other
+        labelers' rankings are left out: on them a good score would be memory.
+    """
+    told = {TRAIN} < {ranking.split for ranking in rankings}
+    validation = {r.prompt for r in rankings if (r.split not in (None, TRAIN) if told else _drawn(r, share))}
+    train = [r for r in rankings if r.prompt not in validation and r.labeler not in held_out]
+    held = [r for r in rankings if r.prompt in validation]
+    return Split(train, held, len(rankings) - len(train) - len(held))
+
+
+def _drawn(ranking: Ranking, share: float) -> bool:
+    """By the prompt's own hash, so that a prompt stays where it is when the file grows."""
+    asked = ranking.prompt
+    text = asked if isinstance(asked, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < share * 2**64
