@@ -105,7 +105,7 @@ def test_right_answers_to_its_benchmarks_score_and_its_probes_can_be_graded(worl
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_any_world_can_be_written_as_records(world, tmp_path):
-    counts = write_world(world, tmp_path / world.name, Sizes(40, 20, 20, 50))
+    counts = write_world(world, tmp_path / world.name, Sizes(40, 20, 20, 20, 50))
     assert counts["votes.jsonl"] > 40
     assert len(list(read(tmp_path / world.name / "votes.jsonl", Ranking))) == counts["votes.jsonl"]
 

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -19,7 +20,8 @@ from rather.worlds import SHARES, Marn
 from rather.worlds.web import GENRES
 from rather.worlds.writing import BY_LABELERS, Sizes, write_world
 
-SMALL = ("--documents", "300", "--demonstrations", "120", "--prompts", "200", "--votes", "60", "--scale", "tiny")
+SMALL = ("--documents", "300", "--demonstrations", "120", "--votes", "60", "--scale", "tiny",
+         "--reward-prompts", "200", "--ppo-prompts", "150")  # fmt: skip
 
 
 def in_a_process_of_its_own(*args: str, folder, hash_seed: str) -> str:
@@ -77,7 +79,7 @@ def test_the_bytes_are_these_on_every_platform(genres, digest):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("worlds") / "world"
-    sizes = Sizes(documents=400, demonstrations=150, prompts=250, votes=60)
+    sizes = Sizes(documents=400, demonstrations=150, reward_prompts=250, ppo_prompts=200, votes=60)
     return folder, write_world(Marn(0, "tiny"), folder, sizes), sizes
 
 
@@ -102,10 +104,40 @@ def test_files_are_ordinary_records(written, name, kind):
 
 def test_stages_have_the_papers_shares_of_labeler_written_prompts(written):
     folder, _, sizes = written
-    for name, stage, n in (("demonstrations", "sft", sizes.demonstrations), ("prompts-reward", "reward", sizes.prompts),
-                           ("prompts-ppo", "ppo", sizes.prompts)):  # fmt: skip
+    n_of = {"sft": sizes.demonstrations, "reward": sizes.reward_prompts, "ppo": sizes.ppo_prompts}
+    for stage, n in n_of.items():
+        name = "demonstrations" if stage == "sft" else f"prompts-{stage}"
         by_labelers = sum(record.source.startswith("labeler") for record in read(folder / f"{name}.jsonl"))
         assert by_labelers == round(BY_LABELERS[stage] * n)
+
+
+def test_a_story_has_every_size_it_asks_for(written):
+    _, counts, _ = written
+    assert counts == {
+        "web.jsonl": 400, "web-validation.jsonl": 40, "web-test.jsonl": 40,
+        "demonstrations.jsonl": 150, "demonstrations-validation.jsonl": 15, "demonstrations-test.jsonl": 15,
+        "prompts-reward.jsonl": 250, "prompts-reward-validation.jsonl": 25, "prompts-reward-test.jsonl": 25,
+        "prompts-ppo.jsonl": 200, "prompts-ppo-validation.jsonl": 20, "prompts-ppo-test.jsonl": 20,
+        "votes.jsonl": counts["votes.jsonl"],
+    }  # fmt: skip
+
+
+def test_how_many_of_one_thing_are_written_changes_nothing_in_the_other_files(written, tmp_path):
+    folder, _, sizes = written
+    write_world(Marn(0, "tiny"), tmp_path / "more", replace(sizes, ppo_prompts=30, documents=500))
+    more = digests(tmp_path / "more")
+    same = {name for name, digest in digests(folder).items() if more[name] == digest}
+    assert same == {name for name in more if not name.startswith(("web", "prompts-ppo"))}
+
+
+def test_progress_names_each_file_once_off_a_terminal_and_says_nothing_with_json(tmp_path, capsys):
+    code, out, err = rather("write", str(tmp_path / "a"), *SMALL, capsys=capsys)
+    assert code == 0
+    files = sorted(file.name for file in (tmp_path / "a").iterdir())
+    assert sorted(line.split(":")[0] for line in err.splitlines()) == files
+    assert "web.jsonl: 300 records, " in err
+    assert err.count(" a second") == out.count(str(tmp_path)) == len(files)
+    assert rather("write", str(tmp_path / "b"), *SMALL, "--json", capsys=capsys)[2] == ""
 
 
 def test_votes_are_rankings_of_several_people_with_ties(written):

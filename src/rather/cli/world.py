@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from rather.records.types import Response
@@ -154,20 +158,77 @@ def _print(console: Console, said: dict[str, Any]) -> None:
 @SCALE
 @click.option("--documents", default=Sizes.documents, show_default=True, type=click.IntRange(10), help="Web pages.")
 @click.option("--demonstrations", default=Sizes.demonstrations, show_default=True, type=click.IntRange(10))
-@click.option("--prompts", default=Sizes.prompts, show_default=True, type=click.IntRange(10), help="For each stage.")
+@click.option("--reward-prompts", default=Sizes.reward_prompts, show_default=True, type=click.IntRange(10))
+@click.option("--ppo-prompts", default=Sizes.ppo_prompts, show_default=True, type=click.IntRange(10))
 @click.option("--votes", default=Sizes.votes, show_default=True, type=click.IntRange(50), help="Rankings by a crowd.")
+@click.option(
+    "--held-out",
+    default=Sizes.held_out,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="For validation, and again for test, as a share of training.",
+)
 @JSON
 def write(
-    folder: Path, seed: int, scale: str, documents: int, demonstrations: int, prompts: int, votes: int, as_object: bool
+    folder: Path,
+    seed: int,
+    scale: str,
+    documents: int,
+    demonstrations: int,
+    reward_prompts: int,
+    ppo_prompts: int,
+    votes: int,
+    held_out: float,
+    as_object: bool,
 ) -> None:
-    """Write the world to FOLDER as the ordinary JSONL records: web pages, prompts, demonstrations, votes.
+    """Write the world to FOLDER as the ordinary JSONL records: all that a story needs from web pages to test prompts.
 
-    Validation and test have a tenth as many, from other users and of combinations that training never shows.
+    Validation and test are from other users, and of combinations that training never shows.
     """
     world = Marn(seed, scale)  # type: ignore[arg-type]
-    counts = write_world(world, folder, Sizes(documents, demonstrations, prompts, votes))
+    sizes = Sizes(documents, demonstrations, reward_prompts, ppo_prompts, votes, held_out)
+    with _progress(quiet=as_object) as told:
+        counts = write_world(world, folder, sizes, told)
     if as_object:
         click.echo(json.dumps({"folder": str(folder), "seed": seed, "scale": scale, "records": counts}))
         return
     for name, count in counts.items():
         click.echo(f"{count:8,}  {folder / name}")
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each file on a terminal, on standard error; elsewhere a line when a file is done."""
+    console = Console(stderr=True, highlight=False)
+    began = time.monotonic()
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", rate="")
+
+            def show(name: str, done: int, total: int) -> None:
+                nonlocal began
+                began = began if done else time.monotonic()
+                progress.update(task, description=name, completed=done, total=total, rate=_rate(done, began))
+
+            yield show
+        return
+
+    def say(name: str, done: int, total: int) -> None:
+        nonlocal began
+        if not done:
+            began = time.monotonic()
+        elif done == total and not quiet:
+            click.echo(f"{name}: {done:,} records, {_rate(done, began)}", err=True)
+
+    yield say
+
+
+def _rate(done: int, began: float) -> str:
+    """Drawing the prompts of a file comes before its first record, and belongs to its time."""
+    return f"{done / max(time.monotonic() - began, 1e-3):,.0f} a second" if done else "drawing"
