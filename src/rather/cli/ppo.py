@@ -45,7 +45,7 @@ def command(story: Story, config: PPOConfig) -> Mapping[str, Any]:
     reward = [reward_named(name) for name in names]
     for name, one in zip(names, reward, strict=True):
         if isinstance(one, Reward):
-            story.say(f"{name}: {reward_model_knows(_report(name), name)}")
+            story.say(f"{name}: {reward_model_knows(_report(name))}")
     file = story.found(config.prompts, "prompts.jsonl", "Put prompts there, one JSON object a line")
     prompts = [record for record in read(file, Prompt) if record.split in (None, "train")]
     if not prompts:
@@ -76,8 +76,8 @@ def _report(name: str) -> Mapping[str, Any] | None:
 
 def _pretraining(policy: Policy, story: Story, config: PPOConfig) -> list[Tree]:
     """Rows of plain text: as many as the run will see, if they fit in memory, else so many again and again."""
-    source = config.pretraining or _of_base(story.folder / "base" / "config.toml")
-    source = story.found(source, "pretraining.jsonl", "PPO-ptx needs pretraining text:  pretraining=FILE or a world")
+    source = config.texts or _of_base(story.folder / "base" / "config.toml")
+    source = story.found(source, "pretraining.jsonl", "PPO-ptx needs pretraining text:  texts=FILE or a world")
     context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", config.ptx_length)
     length = min(config.ptx_length, context)
     wanted = config.iterations * config.updates * config.ptx_examples
@@ -114,6 +114,7 @@ def _say_alarms(story: Story, run: Run, config: PPOConfig) -> None:
         if show is not None:
             show(step, values)
         for alarm in alarms.check({"step": step, **values}):
-            story.say(f"ALARM {alarm.name}, iteration {step}: {alarm.evidence}\n  {alarm.do}")
+            story.say(f"ALARM {alarm.name}, iteration {step}: {alarm.evidence}")
+            story.say(f"  {alarm.do}")
 
     run.watch = watch

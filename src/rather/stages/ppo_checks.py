@@ -139,27 +139,33 @@ def critic_is_reward(last_values: Tensor, scores: Tensor, exact: bool) -> float:
     return most
 
 
-def reward_model_knows(report: Mapping[str, Any] | None, where: str) -> str:
-    """Item 8 of the reward models' list: better than a coin on held-out comparisons. -> what was found, in words
+def reward_model_knows(report: Mapping[str, Any] | None) -> str:
+    """Item 8 of the reward models' list: better than a coin on prompts it never saw. -> what was found, in words
 
-    report: of the stage that trained it, with `accuracy` as {"value", "low", "high", "n"} of held-out pairs
+    report: of `rather reward report`, None where there is none
     """
-    found = report.get("accuracy") if isinstance(report, Mapping) else None
-    if not isinstance(found, Mapping) or not all(isinstance(found.get(k), int | float) for k in ("low", "high")):
-        return f"{where} has no report of held-out accuracy: nobody knows whether it knows anything."
-    low, high = found["low"], found["high"]
-    if low <= 0.5:
-        raise SelfTest(
-            f"the reward model is no better than a coin on held-out pairs: {where}, accuracy {found.get('value')} "
-            f"({low:.3f} to {high:.3f}).",
-            (
-                "too few comparisons, or too few held-out ones to tell",
-                "the labels are noise: look at the labelers' agreement",
-                "chosen and rejected are swapped in part of the data",
-            ),
-            "Train it on more comparisons, or look at the data:  rather data check FILE",
-        )
-    return f"held-out accuracy {low:.3f} to {high:.3f}"
+    groups = report.get("groups") if report else None
+    for name in ("validation", "held-out labelers"):
+        group = groups.get(name) if isinstance(groups, Mapping) else None
+        found = group.get("accuracy") if isinstance(group, Mapping) else None
+        interval = found.get("interval") if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping) or not isinstance(interval, list) or len(interval) != 2:
+            continue
+        if not all(isinstance(end, int | float) for end in interval):
+            continue
+        said = f"accuracy {interval[0]:.3f} to {interval[1]:.3f} on pairs it never saw ({name}, n {found.get('n')})"
+        if interval[0] <= 0.5:
+            raise SelfTest(
+                f"the reward model may be no better than a coin: {said}.",
+                (
+                    "too few comparisons, or too few held-out ones to tell",
+                    "the labels are noise: look at the labelers' agreement",
+                    "chosen and rejected are swapped in part of the data",
+                ),
+                "rather reward report RUN says more; its doctor names what it finds.",
+            )
+        return said
+    return "nobody has measured it on pairs it never saw:  rather reward report RUN"
 
 
 def first_rollout(

@@ -91,11 +91,13 @@ class PPOConfig(Config):
         description="reward model, module:function or http://...; several: an ensemble; none: RUN/reward/checkpoint",
     )
     prompts: str | None = Field(None, description="a file of records; none: RUN/prompts.jsonl. The train split counts")
-    pretraining: str | None = Field(None, description="a file of texts or a world; none: what RUN/base was trained on")
+    texts: str | None = Field(
+        None, description="pretraining text: a file, or a world such as marn:0; none: what RUN/base was trained on"
+    )
     second_opinion: str | list[str] | None = Field(
         None, description="as reward, but only listened to: it tells reward hacking from progress"
     )
-    template: str | None = Field(None, description="plain or none; not said: the model's own, if it has one")
+    template: str | None = Field(None, description="plain, page or none; not said: the model's own, if it has one")
     separator: str = Field("\n", description="between prompt and response where there is no template")
 
     episodes: int = Field(256_000, ge=1, description="C.4: 256k, about 8 passes over 31k prompts")
