@@ -21,6 +21,8 @@ VERBS = {
     "preview": ("preview", "Show examples as the model will see them, trained tokens coloured."),
     "world": ("world", "Show or write the miniature world, in which the truth is known."),
     "pretrain": ("pretrain", "Make a tiny base model from the miniature world's web."),
+    "reward": ("reward", "Step 2: train a reward model from rankings, and report on it."),
+    "score": ("score", "Score responses with one or several reward models."),
     "ppo": ("ppo", "Step 3: optimise a policy against a reward model (PPO, PPO-ptx)."),
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
     "labs": ("labs", "List the labs, or check what you wrote into one."),

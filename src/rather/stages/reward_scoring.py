@@ -121,7 +121,8 @@ class Scorer:
             yield Scored(listed[index], tree, values, plain, spread, lengths_of(tree))
 
     def encoded(self, records: Iterable[Record]) -> tuple[list[Tree], EncodingReport]:
-        return self.encoder.encode_all(records)
+        """What is too long, and what a model said without a word, is left out and counted."""
+        return self.encoder.encode_all(records, strict=False)
 
     def of_trees(
         self, trees: Sequence[Tree], budget: int = 4096
