@@ -130,4 +130,4 @@ assert [round(r, 4) for r in returns(gae(REWARDS, VALUES, 0.95), VALUES)] == [0.
 assert [round(a, 2) for a in gae(REWARDS, VALUES, 1.0)] == [0.51, 0.62, 0.70, 0.40]
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

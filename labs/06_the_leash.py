@@ -156,4 +156,4 @@ assert (round(objective(1.5, 2.4, 0.05), 2), round(objective(2.0, 12, 0.05), 2))
 assert round(AdaptiveKL(0.1).update(12, 512).kl_coef, 6) == 0.101024
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

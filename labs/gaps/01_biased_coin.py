@@ -207,4 +207,4 @@ assert [round(p, 4) for p in kl_optimum([0.5, 0.3, 0.2], [0, 1, 2], 1)] == [0.17
 assert [round(p, 4) for p in kl_optimum([0.5, 0.3, 0.2], [0, 1, 2], 10)] == [0.4648, 0.3082, 0.2271]
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

@@ -165,4 +165,4 @@ def main(argv: list[str] | None = None) -> None:
 assert [round(best_of_n_kl(n), 4) for n in (2, 4, 16, 64, 256)] == [0.1931, 0.6363, 1.8351, 3.1745, 4.5491]
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

@@ -134,4 +134,4 @@ assert (round(token_loss(0.15), 3), round(token_loss(0.08), 3), round(token_loss
 assert 5 / 2 * comparisons(4) == 15
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

@@ -147,4 +147,4 @@ assert round(ranking_loss(SCORES, [1, 2, 2, 3]), 6) == 0.245926
 assert round(ranking_loss([1.5, 0.2], [1, 2]), 3) == 0.241
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

@@ -192,4 +192,4 @@ assert round(dpo_loss(-1.0, -2.0, -1.5, -1.5, 0.1), 6) == 0.644397  # the log-ra
 assert tuple(round(end, 4) for end in wilson(70, 100)) == (0.6042, 0.7811)
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)

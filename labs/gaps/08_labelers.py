@@ -129,4 +129,4 @@ assert [round(krippendorff_alpha(table(), m), 4) for m in ("nominal", "ordinal",
 ]
 
 if __name__ == "__main__":
-    main()
+    sheet.run(main)
