@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "rather"
 STAIRS = (
     {"errors", "files", "toml", "records", "config", "run", "limits", "machine", "parallel", "checkpoint"},
     {"losses", "advantages", "statistics"},
-    {"worlds", "feedback", "models", "batches", "rollout", "rollout_vllm"},
+    {"worlds", "feedback", "models", "batches", "rollout", "rollout_vllm", "verifiers"},
     {"stages"},
     {"evaluate", "explain", "diagnose", "report"},
     {"pipeline", "cli", "serve", "launch", "demo", "__main__"},
@@ -27,7 +27,8 @@ STAIRS = (
 FLOOR = {name: floor for floor, names in enumerate(STAIRS) for name in names}
 MATHS = STAIRS[1]
 MATHS_MAY_IMPORT = {"torch", "numpy", "scipy"}
-WITHOUT_TORCH = ("errors", "files", "records", "config", "run", "worlds", "feedback", "report", "explain", "limits", "cli")
+WITHOUT_TORCH = ("errors", "files", "records", "config", "run", "worlds", "feedback", "report", "explain", "verifiers")
+WITHOUT_TORCH += ("limits", "cli")
 # Its index of tensors is a pickle of torch's; it reads it with an unpickler that knows the index's own classes only.
 MAY_UNPICKLE = {"checkpoint/storage.py"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
