@@ -120,6 +120,19 @@ ROWS: dict[str, tuple[bytes, str]] = {
         "Did you mean 'finished'?",
     ),
     "k that is not the number of responses": (ranking(k=3), "k is 3 and there are 2"),
+    # samples
+    "an empty response of nobody's": (
+        row(responses=[{"text": "one"}, {"text": ""}], seeds=[1, 2]),
+        "responses[1].text is empty",
+    ),
+    "no sample": (row(responses=[], seeds=[]), "Expected a response."),
+    "seeds for some responses only": (row(responses=TWO, seeds=[1]), "1 seeds for 2 responses"),
+    "a log-probability that is a text": (row(responses=TWO, logprobs=["a", -1.0]), "logprobs.0 is 'a'"),
+    "an unknown field beside what is noted of samples": (row(responses=TWO, seeds=[1, 2], color=1), "field 'color'"),
+    "a slip in a sample": (
+        row(responses=[{"text": "a", "finishd": True}], seeds=[1]),
+        "Did you mean 'finished'?",
+    ),
     # pairs, comparisons, ratings
     "a label of 2": (row(responses=TWO, label=2), "label is 2"),
     "a label of true": (row(responses=TWO, label=True), "label is true"),

@@ -21,6 +21,7 @@ from rather.records import (
     Rating,
     Record,
     Response,
+    Samples,
     Text,
     convert,
     read,
@@ -35,6 +36,7 @@ ABOUT = {"category": "closed QA", "source": "desk", "split": "train"}
 BY = ABOUT | {"labeler": "ann", "guideline": "2"}
 X = Response(text="x ✓", model="sft", score=0.5, finished=False)
 Y = Response(text=" y\n")
+NOTHING = Response(text="", model="ppo")
 
 # shape: records that it holds without loss
 HOLDS: dict[str, list[Record]] = {
@@ -58,6 +60,10 @@ HOLDS: dict[str, list[Record]] = {
                                Comparison(id="2", prompt="p", a=Y, b=X, preferred="a", group_id="g")],
     "chosen/rejected": [Comparison(id="1", prompt=SYSTEM, a=X, b=Y, preferred="a", displayed="ab", **BY)],
     "hh": [Comparison(id="1", prompt=TALK, a=X, b=Response(text="y"), preferred="a", group_id="g", **BY)],
+    "samples": [Samples(id="1", prompt=TALK, responses=(X, Y, NOTHING), user="u", lengths=(3, 2, 1),
+                        seeds=(7, 2**62, 0), logprobs=(-1.5, -0.25, -3.0), utilities=(4.0, -1.5, 0.0),
+                        flags=({"junk": True}, {}, {}), **ABOUT),
+                Samples(id="2", prompt="p", responses=(NOTHING,))],
     "rating": [Rating(id="1", prompt=TALK, response=X, likert=7, flags={"toxic": False}, **BY)],
 }  # fmt: skip
 
@@ -176,3 +182,25 @@ def test_groups_that_are_no_order_are_told(tmp_path: Path):
     done = convert(tmp_path / "in.jsonl", tmp_path / "out.jsonl", "rankings")
     assert (done.rows, done.kept_as_pairs) == (3, {"its preferences go round in a circle": 1})
     assert [ranking.group for ranking in read(tmp_path / "out.jsonl", Ranking)] == ["g"] * 3
+
+
+def test_a_model_that_answers_nothing_can_be_sampled_ranked_and_compared(tmp_path: Path):
+    file, pairs = tmp_path / "rankings.jsonl", tmp_path / "pairs.jsonl"
+    ranking = Ranking(id="1", prompt="p", responses=(Y, NOTHING, X), ranks=(1, 3, 2))
+    write(file, [ranking])
+    assert list(read(file, Ranking)) == [ranking]
+    convert(file, pairs, "comparison")
+    assert [(pair.a, pair.b) for pair in read(pairs, Comparison)] == [(Y, NOTHING), (Y, X), (NOTHING, X)]
+    done = convert(file, tmp_path / "chosen.jsonl", "prompt/chosen/rejected")
+    assert (done.rows, done.left_out) == (1, {"one of the two is empty": 2})
+
+
+def test_samples_are_prompts_for_whoever_asks_for_prompts_and_no_ranking(tmp_path: Path):
+    file = tmp_path / "samples.jsonl"
+    write(file, HOLDS["samples"])
+    assert [prompt.prompt for prompt in read(file, Prompt)] == [TALK, "p"]
+    with pytest.raises(BadFile, match="holds samples"):
+        read(file, Ranking)
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"prompt": "p", "completions": ["one", "two"], "topic": "x"}\n')
+    assert [[r.text for r in one.responses] for one in read(bare, Samples, shape="samples")] == [["one", "two"]]

@@ -19,9 +19,9 @@ from rather.batches.trees import Tokens, Tree
 from rather.errors import BadFile, visible
 from rather.models.load import folder_of, read_config
 from rather.models.tokenizers import load_tokenizer
-from rather.records.reading import read
+from rather.records.reading import PLURAL, read
 from rather.records.shapes import KNOWN
-from rather.records.types import Prompt, Rating
+from rather.records.types import Prompt, Rating, Samples
 
 # Two shades each, in turn, so that a border between tokens is seen. Without colours: asked| [trained]
 PROMPT_STYLES = ("dim", "")
@@ -74,9 +74,9 @@ def command(
     Ends with 1 when a row has 0 % or 100 % trained tokens, or when no row is left.
     """
     reader = read(file, shape=shape)
-    if reader.kind in (Prompt, Rating):
+    if reader.kind in (Prompt, Rating, Samples):
         raise BadFile(
-            f"{visible(file)} holds {reader.kind.__name__.lower()}s (read as {reader.shape.words}): "
+            f"{visible(file)} holds {PLURAL[reader.kind.__name__]} (read as {reader.shape.words}): "
             "there is nothing to train on.",
             "Expected demonstrations, rankings, comparisons or texts.",
         )

@@ -1,6 +1,6 @@
 """Records: what people hand in, as typed values and as files. Starts without torch.
 
-`Prompt`, `Demonstration`, `Ranking`, `Comparison`, `Rating`, `Text`, made of `Message`s and `Response`s.
+`Prompt`, `Demonstration`, `Samples`, `Ranking`, `Comparison`, `Rating`, `Text`, made of `Message`s and `Response`s.
 `read` takes the shapes people already have, `write` and `convert` give them back; `docs/data.md` shows each.
 """
 
@@ -17,6 +17,7 @@ from rather.records.types import (
     Rating,
     Record,
     Response,
+    Samples,
     Text,
     dense_ranks,
     ranks_from_scores,
@@ -36,6 +37,7 @@ __all__ = [
     "Reader",
     "Record",
     "Response",
+    "Samples",
     "Text",
     "as_rankings",
     "convert",

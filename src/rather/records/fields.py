@@ -112,8 +112,8 @@ def _message(row: Row, where: str, value: Any) -> Message:
     return make(Message, row, role=value["role"], content=value["content"])
 
 
-def text_of(row: Row, name: str, value: Any) -> str:
-    """A response: text, or a list of one assistant message."""
+def text_of(row: Row, name: str, value: Any, by_model: bool = False) -> str:
+    """A response: text, or a list of one assistant message. A model that is named may have said nothing."""
     if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], Mapping):
         message = _message(row, f"{name}[0]", value[0])
         if message.role != "assistant":
@@ -121,18 +121,24 @@ def text_of(row: Row, name: str, value: Any) -> str:
         value = message.content
     if not isinstance(value, str):
         raise row.bad(f"{name} is {quote(value)}.", "Expected text, or a list of one assistant message.")
-    if not value.strip():
+    if not value.strip() and not by_model:
         raise row.bad(f"{name} is empty.", "Expected a response that says something.")
     return value
 
 
-def responses_of(row: Row, name: str) -> tuple[list[Response], list[Mapping[str, Any]]]:
-    """K responses, texts or objects with a text; with each the rest of its object (score, rank)."""
+def responses_of(
+    row: Row, name: str, fewest: int = 2, ours: bool = False
+) -> tuple[list[Response], list[Mapping[str, Any]]]:
+    """K responses, texts or objects with a text; with each the rest of its object (score, rank).
+
+    ours: written by us, where a model may have said nothing. In other files an empty text is a hole in the data.
+    """
     value = required(row, name)
     if not isinstance(value, list | tuple):
         raise row.bad(f"{name} is {quote(value)}.", "Expected a list of responses.")
-    if len(value) < 2:
-        raise row.bad(f"{name} is {quote(value)}.", "Expected two responses or more: one alone has no order.")
+    if len(value) < fewest:
+        why = "Expected two responses or more: one alone has no order." if fewest > 1 else "Expected a response."
+        raise row.bad(f"{name} is {quote(value)}.", why)
     if len(value) > MOST:
         raise row.bad(f"{name} is {quote(value)}.", f"Expected at most {MOST:,} responses to one prompt.")
     made, rest = [], []
@@ -145,7 +151,7 @@ def responses_of(row: Row, name: str) -> tuple[list[Response], list[Mapping[str,
         if len(texts) != 1:
             found = f"the texts {listed(texts)}" if texts else quote(one)
             raise row.bad(f"{where} has {found}.", "Expected one text: the field `text`.")
-        text = text_of(row, f"{where}.{texts[0]}", fields[texts[0]])
+        text = text_of(row, f"{where}.{texts[0]}", fields[texts[0]], by_model=ours and fields.get("model") is not None)
         extra = {key: fields[key] for key in ("finished", "model", "score") if fields.get(key) is not None}
         if "score" in extra:
             extra["score"] = number(row, f"{where}.score", extra["score"])

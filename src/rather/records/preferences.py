@@ -23,7 +23,17 @@ from rather.records.fields import (
 )
 from rather.records.lines import Row
 from rather.records.transcripts import turns_of
-from rather.records.types import Comparison, Message, PromptText, Ranking, Rating, Response, ranks_from_scores
+from rather.records.types import (
+    OF_SAMPLES,
+    Comparison,
+    Message,
+    PromptText,
+    Ranking,
+    Rating,
+    Response,
+    Samples,
+    ranks_from_scores,
+)
 from rather.records.words import explain, quote
 
 PREFERRED = {1: "a", 0: "b", 0.5: "tie"}
@@ -32,17 +42,32 @@ PREFERRED = {1: "a", 0: "b", 0.5: "tie"}
 def ranking_row(row: Row) -> Iterator[Ranking]:
     """K responses with `ranks`, or each with its `rank` (0 or 1 is best) or `score` (higher is better)."""
     name = the_field(row, RESPONSES, "list of responses")
-    responses, objects = responses_of(row, name)
+    written = row.fields[name]
+    ours = row.has("ranks") and isinstance(written, list | tuple) and all(isinstance(one, Mapping) for one in written)
+    responses, objects = responses_of(row, name, ours=ours)
     k, ranks = row.take("k"), _ranks(row, name, objects)
     if k is not None and k != len(responses):
         raise row.bad(f"k is {quote(k)} and there are {len(responses)} responses.", "Expected the same number.")
-    if "ranks" in row.fields and all(isinstance(one, Mapping) for one in row.fields[name]):
+    if ours:
         row.ours = True
-        for one in row.fields[name]:
+        for one in objects:
             make(Response, row, **{key: value for key, value in one.items() if value is not None})
     prompt = prompt_of(row, the_prompt_field(row))
     more = {key: row.take(key) for key in ("displayed",) if row.has(key)} | about(row, Ranking)
     yield make(Ranking, row, id=id_of(row), prompt=prompt, responses=responses, ranks=ranks, **more)
+
+
+def samples_row(row: Row) -> Iterator[Samples]:
+    """K responses, 1 or more, in no order, with what was noted of each."""
+    name = the_field(row, RESPONSES, "list of responses")
+    responses, objects = responses_of(row, name, fewest=1, ours=True)
+    noted = {of: row.take(of) for of in OF_SAMPLES if row.has(of)}
+    if noted:
+        row.ours = True
+        for one in objects:
+            make(Response, row, **{key: value for key, value in one.items() if value is not None})
+    prompt = prompt_of(row, the_prompt_field(row))
+    yield make(Samples, row, id=id_of(row), prompt=prompt, responses=responses, **noted, **about(row, Samples))
 
 
 def pairs_row(row: Row) -> Iterator[Comparison]:

@@ -21,7 +21,7 @@ from rather.records.words import listed, quote
 R = TypeVar("R", bound=Record)
 FIRST = 16  # rows that show the shape
 PLURAL = {"Prompt": "prompts", "Text": "texts", "Demonstration": "demonstrations", "Ranking": "rankings",
-          "Comparison": "comparisons", "Rating": "ratings"}  # fmt: skip
+          "Samples": "samples", "Comparison": "comparisons", "Rating": "ratings"}  # fmt: skip
 
 
 class Reader(Generic[R]):

@@ -17,10 +17,11 @@ from rather.records.preferences import (
     pairs_row,
     ranking_row,
     rating_row,
+    samples_row,
     transcript_row,
 )
 from rather.records.transcripts import is_transcript
-from rather.records.types import Comparison, Demonstration, Prompt, Ranking, Rating, Record, Text
+from rather.records.types import OF_SAMPLES, Comparison, Demonstration, Prompt, Ranking, Rating, Record, Samples, Text
 from rather.records.words import listed, quote
 
 
@@ -41,6 +42,7 @@ FIXED = {
         Shape("messages", "conversations: the last turn of `messages` is the response", Demonstration, messages_row),
         Shape("instances", "instructions with several inputs and outputs each", Demonstration, instances_row),
         Shape("rankings", "rankings: responses with ranks or scores", Ranking, ranking_row),
+        Shape("samples", "samples: responses in no order", Samples, samples_row),
         Shape("pairs", "pairs: responses with a label for the better of two", Comparison, pairs_row),
         Shape(
             "hh",
@@ -151,6 +153,8 @@ def _shape_of_many(fields: Mapping[str, Any], has: set[str]) -> Shape:
     inside = {key for one in many if isinstance(one, Mapping) for key, value in one.items() if value is not None}
     if has & {"ranks", "scores"} or "rank" in inside:
         return FIXED["rankings"]
+    if has & set(OF_SAMPLES):
+        return FIXED["samples"]  # a reward model may have scored them: that is no labeler's order
     if "pairs" in has or (has & {"label", "labels"} and len(many) == 2):
         return FIXED["pairs"]  # before the scores: what people said of the two outranks what a model said of each
     if "score" in inside:
@@ -158,9 +162,11 @@ def _shape_of_many(fields: Mapping[str, Any], has: set[str]) -> Shape:
     if has & {"label", "labels"}:
         return FIXED["pairs"]
     near = nearest("score", inside - {"text"}) or nearest("ranks", has) or nearest("pairs", has)
+    if inside & {"model", "finished"} and not near:
+        return FIXED["samples"]
     raise Unclear(
         f"{name} have no order: no rank, score, ranks, scores, pairs or label.{near}",
-        "Only the prompts:  --shape prompt",
+        "Without one, or only the prompts:  --shape samples or --shape prompt",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rather.errors import RatherError
 from rather.records.lines import Problems, without_place
 from rather.records.reading import PLURAL, read
-from rather.records.types import Comparison, Demonstration, PromptText, Ranking, Rating, Record, Text
+from rather.records.types import Comparison, Demonstration, PromptText, Ranking, Rating, Record, Samples, Text
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Survey:
     error: RatherError | None = None  # why the file could not be read, or not to its end
     left_out: Counter[str] = field(default_factory=Counter)
     labelers: Counter[str] = field(default_factory=Counter)
-    k: Counter[int] = field(default_factory=Counter)  # responses -> rankings
+    k: Counter[int] = field(default_factory=Counter)  # responses -> rankings, or samples
     pairs: int = 0
     ties: int = 0
     longer_wins: int = 0
@@ -87,6 +87,9 @@ def _count(seen: Survey, record: Record) -> None:
             return
         case Demonstration():
             said = [record.response]
+        case Samples():
+            said = [response.text for response in record.responses]
+            seen.k[len(said)] += 1
         case Rating():
             said = [record.response.text]
         case Comparison():

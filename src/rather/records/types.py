@@ -1,4 +1,4 @@
-"""What people hand in, and nothing else: prompts, demonstrations, rankings, comparisons, ratings.
+"""What people hand in: prompts, demonstrations, rankings, comparisons, ratings; and the samples they are shown.
 
 People and programs (simulated labelers, judges, files) hand in the same records, so no stage knows which it was.
 All are frozen; an unknown field is refused; `rather.records.read` turns what is wrong into words with file and line.
@@ -123,7 +123,7 @@ class Demonstration(_Judged):
 
 
 class Response(Record):
-    """One answer, cut at the stop token.
+    """One answer, cut at the stop token. A model may answer nothing; a text of nobody's says something.
 
     finished: False means that it never stopped: it was cut off by the length limit.
     model: who wrote it, hidden from labelers.     score: what the file, or a reward model, said of it.
@@ -134,10 +134,38 @@ class Response(Record):
     model: Name | None = None
     score: Number | None = None
 
-    @field_validator("text")
-    @classmethod
-    def _text_says_something(cls, text: str) -> str:
-        return _said(text)
+    @model_validator(mode="after")
+    def _says_something(self) -> Response:
+        if self.model is None:
+            _said(self.text)
+        return self
+
+
+class Samples(_Asked):
+    """What models said to a prompt: K responses that nobody has put in order. Ranking tasks are made of these.
+
+    Where they are known, one for each response: lengths in tokens and logprobs (sums), stop token included; the seeds
+    it was drawn with; utilities and flags, where a world knows what it is worth and what is wrong with it.
+    """
+
+    responses: tuple[Response, ...] = Field(min_length=1)
+    user: Name | None = None
+    lengths: tuple[Whole, ...] | None = None
+    logprobs: tuple[Number, ...] | None = None
+    seeds: tuple[Whole, ...] | None = None
+    utilities: tuple[Number, ...] | None = None
+    flags: tuple[dict[str, Annotated[bool, Strict()]], ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> Samples:
+        for name in OF_SAMPLES:
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.responses):
+                raise ValueError(f"{len(values)} {name} for {len(self.responses)} responses: expected one for each")
+        return self
+
+
+OF_SAMPLES = ("lengths", "logprobs", "seeds", "utilities", "flags")
 
 
 class Ranking(_Judged):

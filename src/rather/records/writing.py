@@ -16,10 +16,22 @@ from rather.records.pairs import gather, ranking_of_two
 from rather.records.reading import PLURAL, as_kind, can_be, read
 from rather.records.shapes import shape_named
 from rather.records.transcripts import transcript_of
-from rather.records.types import Comparison, Demonstration, Message, Prompt, PromptText, Ranking, Rating, Record, Text
+from rather.records.types import (
+    OF_SAMPLES,
+    Comparison,
+    Demonstration,
+    Message,
+    Prompt,
+    PromptText,
+    Ranking,
+    Rating,
+    Record,
+    Samples,
+    Text,
+)
 from rather.records.words import quote
 
-OWN = {Prompt: "prompt", Text: "text", Demonstration: "prompt/response", Ranking: "rankings",
+OWN = {Prompt: "prompt", Text: "text", Demonstration: "prompt/response", Ranking: "rankings", Samples: "samples",
        Comparison: "comparison", Rating: "rating"}  # fmt: skip
 
 
@@ -109,6 +121,8 @@ def _unsayable(record: Record, shape: str) -> str:
         return ""
     if record.preferred == "tie":
         return "neither was better"
+    if not (record.a.text.strip() and record.b.text.strip()):
+        return "one of the two is empty"
     return "both have the same text" if record.a.text == record.b.text else ""
 
 
@@ -149,6 +163,10 @@ def _body(record: Record, shape: str) -> dict[str, Any]:
             return {"prompt": _prompt(record.prompt, "prompt"), "responses": sides, "label": label} | _shown(record)
         case Comparison() if shape != "comparison":
             return _chosen(record, shape)
+        case Samples():
+            sides = [response.model_dump(mode="json", exclude_none=True) for response in record.responses]
+            noted = {name: list(values) for name in OF_SAMPLES if (values := getattr(record, name)) is not None}
+            return {"prompt": _prompt(record.prompt, "prompt"), "responses": sides} | noted
         case Ranking():
             shown = {"displayed": list(record.displayed)} if record.displayed else {}
             sides = [_plain(response) for response in record.responses]
