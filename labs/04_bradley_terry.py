@@ -7,6 +7,8 @@ epoch, and the model overfits (3.5); together, it is read once and trained on on
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import sheet
 
@@ -26,7 +28,7 @@ def ranking_pairs(ranks: list[int]) -> list[tuple[int, int]]:
 def ranking_loss(scores: list[float], ranks: list[int]) -> float:
     """The mean of -log sigmoid(winner - loser) over the pairs of one ranking (3.5, eq. 1)."""
     pairs = ranking_pairs(ranks)
-    return sum(float(-np.log(sigmoid(scores[i] - scores[j]))) for i, j in pairs) / len(pairs)
+    return sum(-math.log(sigmoid(scores[i] - scores[j])) for i, j in pairs) / len(pairs)
 
 
 def ranking_gradient(scores: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:

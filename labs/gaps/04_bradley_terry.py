@@ -9,6 +9,8 @@ epoch, and the model overfits (3.5); together, it is read once and trained on on
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import sys
 from pathlib import Path
