@@ -197,12 +197,14 @@ def train_ppo(
         row: dict[str, Any] = {"episode": start + config.batch_size, "learning_rate": factor * config.learning_rate}
         row |= ppo_metrics.of_rollout(episodes, opinion.scores, scores, opinion.spread, kl, controller.kl_coef)
         row |= ppo_metrics.of_values(values, returns, mask) | updates.together()
-        row["policy/sampler_gap"] = None if exact else float((trained - episodes.sampled_logprobs)[mask].abs().mean())
+        if not exact:
+            row["policy/sampler_gap"] = ppo_metrics.mean((trained - episodes.sampled_logprobs)[mask].abs())
         if second:
             row["second_opinion/scores"] = ppo_metrics.mean(second(episodes, share).scores)
         last = iteration == config.iterations
         if measure is not None and (iteration % config.measure_every == 0 or last):
             row |= measured(policy, optimizer, ema, measure)
+        row = {name: value for name, value in row.items() if value is not None}
         run.metrics(iteration, row)
         tables = {"kl": kl, "values": values, "advantages": advantages}
         for shown in ppo_metrics.shown(policy, episodes, scores, tables, config.samples):

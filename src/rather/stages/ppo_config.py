@@ -37,7 +37,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 8e-6,  # E.9: above 8.05e-6 PPO without ptx diverged; the value that was chosen is not printed
     },
     "ziegler2019": {  # Ziegler et al. 2019 and ZGL; sentiment and descriptiveness
-        "episodes": 2_000_000,  # ZGL launch.py
+        "episodes": 1_000_000,  # ZGL launch.py
+        "minibatch_size": 512,  # ZGL: all of the batch is one
         "inner_epochs": 4,
         "temperature": 0.7,
         "max_new_tokens": 24,
@@ -60,6 +61,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "summarize": {  # Stiennon et al. 2020, app. B.1, and openai/summarize-from-feedback
         "episodes": 1_000_000,
+        "minibatch_size": 512,  # not printed; one, as in ZGL
         "inner_epochs": 4,
         "max_new_tokens": 53,  # 48 of the summary and what follows; as in vwxyzjn's reproduction
         "ptx_coef": 0.0,
