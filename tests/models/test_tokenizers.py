@@ -189,6 +189,15 @@ def test_the_plain_template_trains_the_answer_and_one_eos():
     assert ready.tokenizer.decode(tree.responses[0]) == "Hello.<|eos|>"
 
 
+def test_the_page_template_writes_nothing_but_what_was_said():
+    ready = prepare(train_tokenizer(["mara is such a kind woman."], 280), template="page")
+    encoder = Encoder(ready.tokenizer, ready.tokenizer.chat_template)
+    record = Demonstration(id="1", prompt="mara is such a", response=" kind woman.")
+    (tree,), _ = encoder.encode_all([record])
+    assert ready.tokenizer.decode(tree.prompt) == "<|bos|>mara is such a"
+    assert ready.tokenizer.decode(tree.responses[0]) == " kind woman.<|eos|>"
+
+
 def test_no_template_is_said():
     ready = prepare(tokenizer(eos_token="</s>"))
     assert ready.tokenizer.chat_template is None

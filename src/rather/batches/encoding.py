@@ -101,6 +101,25 @@ class Encoder:
             refuse_pointless(report)
         return trees, report
 
+    def answers(
+        self, prompts: Sequence[str | Sequence[Message]], texts: Sequence[str], finished: Sequence[bool]
+    ) -> list[Tree]:
+        """One tree for each prompt with what a model said to it, however long. An answer may be its end alone."""
+        rows = [
+            _Row(str(at), prompt, [(text, ended)])
+            for at, (prompt, text, ended) in enumerate(zip(prompts, texts, finished, strict=True))
+        ]
+        for row in rows:
+            self._write(row)
+        contexts = [row.prompt_text.rpartition(BREAK)[2][-CONTEXT:] for row in rows]
+        said = ids_behind(self.tokenizer, [row.response_texts[0] for row in rows], contexts)
+        asked = self._prompt_ids([row.prompt_text for row in rows])
+        ends = [[self.eos_id] if ended or not ids else [] for ids, ended in zip(said, finished, strict=True)]
+        return [
+            Tree(_tokens(prompt), (_tokens(ids + end),), row.key)
+            for row, prompt, ids, end in zip(rows, asked, said, ends, strict=True)
+        ]
+
     def windows(self, texts: Iterable[str], length: int) -> Iterator[Tree]:
         """Plain text as one stream of tokens (BOS text EOS, BOS text EOS, ...), cut into rows of `length`.
 

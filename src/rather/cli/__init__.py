@@ -14,7 +14,7 @@ import click
 from rather import __version__
 from rather.errors import BadFile, CheckFailed, RatherError, nearest, visible
 
-# verb -> (module below rather.cli, one line of help); the module has a click command called `command`.
+# verb -> (module below rather.cli, one line of help). The click command is called `command`, or what follows the colon.
 VERBS = {
     "data": ("data", "Check and convert files of prompts, demonstrations and rankings."),
     "doctor": ("doctor", "Say what this machine can do, and what to do about each problem."),
@@ -24,6 +24,9 @@ VERBS = {
     "reward": ("reward", "Step 2: train a reward model from rankings, and report on it."),
     "score": ("score", "Score responses with one or several reward models."),
     "ppo": ("ppo", "Step 3: optimise a policy against a reward model (PPO, PPO-ptx)."),
+    "sft": ("sft:sft", "Step 1: fine-tune a model on demonstrations."),
+    "init": ("sft:init", "The model that step 3 starts from: two epochs, a tenth of pretraining text."),
+    "look": ("look", "Show what a policy said while it learned, tokens coloured by KL, value or advantage."),
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
     "labs": ("labs", "List the labs, or check what you wrote into one."),
     "explain": ("explain", "Say what a description of RLHF modifies, with the words it rests on."),
@@ -37,7 +40,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"rather.cli.{VERBS[name][0]}").command
+        module, _, attribute = VERBS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"rather.cli.{module}"), attribute or "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,4 +1,4 @@
-"""`rather sample MODEL`: what a model says to prompts from a file, from the command line or from standard input."""
+"""`rather sample MODEL`: what a model says to prompts from a file, a world, the command line or standard input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
@@ -19,12 +19,15 @@ from rich.text import Text
 from rather import machine
 from rather.batches.encoding import Encoder
 from rather.batches.trees import Tokens
+from rather.cli import worth
 from rather.errors import BadFile, BadSetting, visible
 from rather.models.load import Policy, load_policy
-from rather.records import Prompt, read
-from rather.records.lines import write_lines
+from rather.records import Prompt, Response, Samples, read, write
+from rather.records.writing import row_of
 from rather.rollout import Sample, Sampling, samples
+from rather.worlds import Source, Split
 
+OF_A_WORLD = 20  # prompts
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -32,7 +35,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 @click.argument("model")
 @click.option("--file", help="Records with prompts: prompts, demonstrations, rankings, in any shape that can be read.")
 @click.option("-p", "--prompt", "typed", multiple=True, help="A prompt; may be given several times.")
-@click.option("-n", "--n", "count", type=click.IntRange(min=1), help="At most this many prompts of the file.")
+@click.option("--world", "words", help="Prompts of a world, such as marn:0; it says what the answers are worth.")
+@click.option("--split", type=click.Choice(get_args(Split)), help="Of the world's prompts. Default: test.")
+@click.option("--source", type=click.Choice(get_args(Source)), help="Who wrote them. Default: api, the users.")
+@click.option("--category", help="One use case of the world only, such as open_qa.")
+@click.option(
+    "-n", "--n", "count", type=click.IntRange(min=1), help="Prompts: at most so many of a file, 20 of a world."
+)
 @click.option("-k", "--samples", "k", default=1, show_default=True, type=click.IntRange(min=1), help="Of each prompt.")
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Of a response.")
 @click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(min=0), help="0: the likeliest.")
@@ -43,7 +52,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of all samples.")
 @click.option("--slots", default=64, show_default=True, type=click.IntRange(min=1), help="Decoded side by side.")
 @click.option("--precision", default="fp32", show_default=True, type=click.Choice(list(DTYPES)), help="Of the model.")
-@click.option("--template", help="plain or none. Default: the model's own chat template, if it has one.")
+@click.option("--template", help="plain, page or none. Default: the model's own chat template, if it has one.")
 @click.option("--separator", default="\\n", show_default=True, help="Between prompt and response without a template.")
 @click.option("-o", "--out", help="A .jsonl file for the responses, instead of the screen.")
 @click.option("--json", "as_object", is_flag=True, help="One JSON object on standard output.")
@@ -51,6 +60,10 @@ def command(
     model: str,
     file: str | None,
     typed: tuple[str, ...],
+    words: str | None,
+    split: Split | None,
+    source: Source | None,
+    category: str | None,
     count: int | None,
     k: int,
     max_new_tokens: int,
@@ -67,10 +80,15 @@ def command(
 ) -> None:
     """Answer prompts with MODEL, a folder or hub id.
 
-    Prompts come from --file, from --prompt, or, with neither, from standard input, all of it one prompt. Prompts that
-    do not fit the model's window together with a response are left out and counted.
+    Prompts come from --file, from --world, from --prompt, or, with none of them, from standard input, all of it one
+    prompt. Prompts that do not fit the model's window together with a response are left out and counted.
     """
-    prompts = _prompts(file, typed, count)
+    if sum(map(bool, (file, words, typed))) > 1:
+        raise BadSetting("More than one of --file, --world and --prompt.", "Expected prompts from one place.")
+    if not words and (split or source or category):
+        raise BadSetting("--split, --source or --category without --world.", "They choose among a world's prompts.")
+    world = worth.ask(words, count or OF_A_WORLD, source or "api", split or "test", category, seed) if words else None
+    prompts = world.records if world else _prompts(file, typed, count)
     if out and not out.endswith((".jsonl", ".jsonl.gz")):
         raise BadFile(f"{visible(out)} cannot be written.", "Expected a name that ends in .jsonl or .jsonl.gz.")
     sampling = Sampling(
@@ -78,7 +96,8 @@ def command(
     )
     torch.set_num_threads(machine.best_threads())
     policy = load_policy(model, dtype=DTYPES[precision], template=template)
-    separator = separator.replace("\\n", "\n").replace("\\t", "\t")
+    # A world's prompt ends where the answer begins.
+    separator = "" if world else separator.replace("\\n", "\n").replace("\\t", "\t")
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, separator=separator)
     # A chat template may end turns with another token than the tokenizer's EOS.
     policy = replace(policy, stops=tuple(dict.fromkeys([encoder.eos_id, *policy.stops])))
@@ -87,7 +106,7 @@ def command(
     if left_out:
         notes.append(f"{left_out:,} of {len(prompts):,} prompts are too long for the model's window: left out.")
 
-    answers: list[Answer] = []
+    answers: list[Samples] = []
     stream = answered(policy, asked, ids, sampling, torch.Generator().manual_seed(seed))
     console = Console(highlight=False)
     if not as_object:
@@ -96,14 +115,15 @@ def command(
     on_screen = not out and not as_object
     with nullcontext() if on_screen else _progress(len(ids)) as tick:
         for answer in stream:
-            answers.append(answer)
+            said = answer.record(model)
+            answers.append(world.judged(said) if world else said)
             if tick:
                 tick(len(answers))
             else:
-                _show(console, answer)
-    rows = [answer.row(model) for answer in answers]
+                _show(console, answers[-1])
+    found = worth.summary(answers) if world else None
     if out:
-        write_lines(Path(out), rows)
+        write(Path(out), answers)
     if as_object:
         about = {
             "model": model,
@@ -113,17 +133,21 @@ def command(
             "prompts": len(answers),
             "left_out": left_out,
             "responses": len(answers) * k,
-            "tokens": sum(sum(row["lengths"]) for row in rows),
-            "finished": sum(response["finished"] for row in rows for response in row["responses"]),
+            "tokens": sum(sum(row.lengths or ()) for row in answers),
+            "finished": sum(response.finished for row in answers for response in row.responses),
         }
+        if found:
+            about |= {"world": words, "worth": found}
+        rows = [row_of(row, "samples", Samples) for row in answers]
         click.echo(json.dumps(about | ({"out": out} if out else {"rows": rows})))
-    elif out:
-        click.echo(f"{out}: {len(rows):,} prompts with {k} response{'s' * (k > 1)} each")
+        return
+    if out:
+        click.echo(f"{out}: {len(answers):,} prompts with {k} response{'s' * (k > 1)} each")
+    if found:
+        click.echo(worth.in_words(found))
 
 
 def _prompts(file: str | None, typed: Sequence[str], count: int | None) -> list[Prompt]:
-    if file and typed:
-        raise BadSetting("Both --file and --prompt.", "Expected prompts from one place.")
     if file:
         found = list(islice(read(file, Prompt), count))
         if not found:
@@ -164,18 +188,17 @@ class Answer:
     texts: tuple[str, ...]
     samples: tuple[Sample, ...]
 
-    def row(self, model: str) -> dict[str, Any]:
-        """The prompt's record with `responses` beside it, in the fields that a ranking has them in."""
-        return {
-            **self.prompt.model_dump(exclude_none=True),
-            "responses": [
-                {"text": text, "finished": sample.finished, "model": model}
+    def record(self, model: str) -> Samples:
+        return Samples(
+            **dict(self.prompt),
+            responses=tuple(
+                Response(text=text, finished=sample.finished, model=model)
                 for text, sample in zip(self.texts, self.samples, strict=True)
-            ],
-            "lengths": [len(sample.tokens) for sample in self.samples],
-            "logprobs": [float(sample.logprobs.sum()) for sample in self.samples],
-            "seeds": [sample.seed for sample in self.samples],
-        }
+            ),
+            lengths=tuple(len(sample.tokens) for sample in self.samples),
+            logprobs=tuple(float(sample.logprobs.sum()) for sample in self.samples),
+            seeds=tuple(int(sample.seed) for sample in self.samples),
+        )
 
 
 def answered(
@@ -197,16 +220,19 @@ def _text(policy: Policy, sample: Sample) -> str:
     return str(policy.tokenizer.decode(tokens.tolist(), skip_special_tokens=True))
 
 
-def _show(console: Console, answer: Answer) -> None:
-    asked = answer.prompt.prompt
+def _show(console: Console, answer: Samples) -> None:
+    asked = answer.prompt
     said = asked if isinstance(asked, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
-    console.print(_safe(console, said, "bold"), soft_wrap=True)
-    for number, (text, sample) in enumerate(zip(answer.texts, answer.samples, strict=True), start=1):
-        if len(answer.texts) > 1:
-            console.print(_safe(console, f"[{number}]", "dim"), soft_wrap=True)
-        console.print(_safe(console, text), soft_wrap=True)
-        if not sample.finished:
-            console.print(_safe(console, f"(cut off at {len(sample.tokens)} tokens)", "dim"), soft_wrap=True)
+    console.print(_safe(console, said.rstrip("\n"), "bold"), soft_wrap=True)
+    for at, response in enumerate(answer.responses):
+        if len(answer.responses) > 1:
+            console.print(_safe(console, f"[{at + 1}]", "dim"), soft_wrap=True)
+        console.print(_safe(console, response.text), soft_wrap=True)
+        below = [] if response.finished or not answer.lengths else [f"cut off at {answer.lengths[at]} tokens"]
+        if answer.utilities and answer.flags:
+            below += [f"U* {answer.utilities[at]:.2f}", *(name for name, there in answer.flags[at].items() if there)]
+        if below:
+            console.print(_safe(console, f"({', '.join(below)})", "dim"), soft_wrap=True)
     console.print()
 
 

@@ -75,31 +75,38 @@ class Story:
 
 
 def stage(
-    verb: str, name: str, config: type[C], shows: Sequence[str] = ()
-) -> Callable[[Callable[[Story, C], Mapping[str, Any]]], click.Command]:
-    """Make a function of (story, config) a verb. What it returns is printed, or is the object of --json."""
+    verb: str, name: str, config: type[C], shows: Sequence[str] = (), options: Sequence[Callable[..., Any]] = ()
+) -> Callable[[Callable[..., Mapping[str, Any]]], click.Command]:
+    """Make a function of (story, config) a verb. What it returns is printed, or is the object of --json.
 
-    def door(work: Callable[[Story, C], Mapping[str, Any]]) -> click.Command:
+    options: click options of this verb alone, handed to the function by name
+    """
+
+    def door(work: Callable[..., Mapping[str, Any]]) -> click.Command:
         @click.command(verb, help=work.__doc__, epilog=_keys(config), context_settings={"max_content_width": 120})
         @click.argument("words", nargs=-1, metavar="[RUN] [RECIPE.toml] [KEY=VALUE]...")
         @click.option("--name", default=name, show_default=True, help="The stage's folder below RUN.")
         @click.option("--resume", is_flag=True, help="Go on with what was begun there.")
         @click.option("--again", is_flag=True, help="Throw away what is there and start over.")
         @click.option("--json", "as_object", is_flag=True, help="One JSON object on standard output.")
-        def command(words: tuple[str, ...], name: str, resume: bool, again: bool, as_object: bool) -> None:
+        def command(
+            words: tuple[str, ...], name: str, resume: bool, again: bool, as_object: bool, **chosen: Any
+        ) -> None:
             if resume and again:
                 raise BadSetting("Both --resume and --again.", "Go on, or start over.")
             folder, recipe, overrides = sorted_out(words)
             settings = config.load(recipe, overrides, table=name if recipe and _has(recipe, name) else verb)
             torch.set_num_threads(machine.best_threads())
             story = Story(folder, verb, name, tuple(shows), resume, again, as_object)
-            result = work(story, settings)
+            result = work(story, settings, **chosen)
             if as_object:
                 click.echo(json.dumps({"run": str(story.path)} | dict(result)))
             else:
                 said = "  ".join(f"{key} {_short(value)}" for key, value in result.items() if _is_plain(value))
                 click.echo(f"{story.path}: {visible(said)}")
 
+        for option in reversed(options):
+            command = option(command)
         return command
 
     return door
@@ -117,7 +124,7 @@ def sorted_out(words: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
             f"{' and '.join(map(repr, map(str, more[:3])))}: one is enough.",
             "Expected at most one folder, at most one recipe (.toml), and settings as key=value.",
         )
-    return (folders or [Path("run")])[0], (recipes or [None])[0], overrides
+    return folders[0] if folders else Path("run"), recipes[0] if recipes else None, overrides
 
 
 def _has(recipe: Path, table: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,17 @@ def save_policy(policy: Policy, folder: str | Path) -> Path:
         policy.model.save_pretrained(unfinished)
         save_tokenizer(policy.tokenizer, unfinished, folder)
     return Path(folder)
+
+
+def stopping_at(policy: Policy, token: int) -> Policy:
+    """The same policy, at the end of a turn too: a chat template may end it with another token than EOS.
+
+    What is saved says so in its generation config, so that plain `generate` stops there as well.
+    """
+    stops = tuple(dict.fromkeys([token, *policy.stops]))
+    if policy.model.generation_config is not None:
+        policy.model.generation_config.eos_token_id = list(stops) if len(stops) > 1 else token
+    return replace(policy, stops=stops)
 
 
 def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:

@@ -32,7 +32,7 @@ class TinyConfig(Config):
     mlp: int | None = Field(None, ge=1, description="none: four times hidden")
     context: int = Field(512, ge=8, description="tokens of prompt and response together")
     tied: bool = Field(True, description="one table for embeddings and head")
-    template: str = Field("plain", description="'plain' (Human and Assistant) or 'none'")
+    template: str = Field("plain", description="'plain' (Human and Assistant), 'page' or 'none'")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

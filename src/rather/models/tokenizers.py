@@ -31,7 +31,14 @@ PLAIN = """\
 {%- endfor -%}
 {{- '\\n\\nAssistant:\\n' if add_generation_prompt -}}
 """
-NAMED_TEMPLATES = {"plain": PLAIN}
+# Nothing but what was said: an answer goes on where the prompt ends. For base models whose prompts end as their page does.
+PAGE = """\
+{%- for message in messages -%}
+{{- message['content'] -}}
+{{- eos_token if message['role'] == 'assistant' -}}
+{%- endfor -%}
+"""
+NAMED_TEMPLATES = {"plain": PLAIN, "page": PAGE}
 # Two tokenizers that encode this alike encode alike: words, numbers, spaces, line breaks, other scripts, an emoji.
 SAMPLE = "Is 12.5 % of 80 ten?\n\n  Don't say ça va, 你好 or Привет 🙂.\tx_y = f(1234)"
 

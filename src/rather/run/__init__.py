@@ -38,6 +38,7 @@ __all__ = ["Finished", "NotFinite", "Run", "read_done", "read_log", "read_metric
 
 METRICS, SAMPLES, EVENTS = "metrics.jsonl", "samples.jsonl", "events.jsonl"
 CONFIG, DONE = "config.toml", "DONE"
+MODELS = ("checkpoint", "checkpoint-ema")  # the second only where a stage keeps an average of the weights
 
 
 class Finished(RatherError):
@@ -86,6 +87,30 @@ class Run:
         if held is None:
             run.event("unlocked", {"why": "this file system has no flock"})
         return run
+
+    @classmethod
+    def amend(cls, path: str | Path) -> tuple[Self, dict[str, Any]]:
+        """Open a finished run to change what it chose, and what it said when it finished.
+
+        `DONE` goes first, so that a kill leaves an unfinished run and never one that stands for other files.
+        """
+        path = Path(path)
+        with _in_words(path):
+            _refuse_strange(path)
+        held = lock.take(path) if path.is_dir() else None
+        try:
+            done = read_done(path)
+            if done is None:
+                raise NotReady(f"{path} is unfinished: it has no {DONE} file.", do="Continue it with --resume.")
+            with _in_words(path):
+                (path / DONE).unlink()
+                run = cls(path, True, held)
+                run._logs = {name: Log(path / name) for name in (METRICS, SAMPLES, EVENTS)}
+        except BaseException:
+            lock.release(held)
+            raise
+        run.event("amended", {"pid": os.getpid(), "rather": __version__})
+        return run, done
 
     def metrics(self, step: int, values: Mapping[str, Any]) -> None:
         """One line for a step. None is for what is not defined at this step; NaN and infinity stop the run."""
@@ -255,7 +280,7 @@ def _prepare(path: Path, settings: config.Config, resume: bool, again: bool) -> 
 
 def _clear(path: Path) -> None:
     (path / DONE).unlink(missing_ok=True)  # first: a kill from here on leaves an unfinished run, never a false DONE
-    for folder in ("state", "checkpoint"):
+    for folder in ("state", *MODELS):
         shutil.rmtree(path / folder, ignore_errors=True)
     for name in (METRICS, SAMPLES, EVENTS):
         (path / name).unlink(missing_ok=True)
@@ -290,7 +315,7 @@ def _results(path: Path) -> list[Path]:
     """The files `DONE` stands for: settings, metrics, samples and the model."""
     found = [name for name in (CONFIG, METRICS, SAMPLES) if (path / name).exists()]
     return [Path(name) for name in found] + sorted(
-        file.relative_to(path) for file in (path / "checkpoint").rglob("*") if file.is_file()
+        file.relative_to(path) for model in MODELS for file in (path / model).rglob("*") if file.is_file()
     )
 
 

@@ -7,7 +7,7 @@ Next-token prediction on rows of packed documents. The optimiser, the schedule a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any, Literal
 
@@ -32,10 +32,10 @@ Size = Literal["xs", "s", "m", "l"]
 # The ladder. l has 138 times the parameters of xs, as the paper's 175B has 135 times those of its 1.3B.
 CONTEXT = 192  # holds every prompt of the miniature world with its response, and a few solved questions before it
 LADDER: Mapping[str, TinyConfig] = {
-    "xs": TinyConfig(vocabulary=2048, hidden=40, layers=2, heads=2, mlp=96, context=CONTEXT, template="none"),
-    "s": TinyConfig(vocabulary=2048, hidden=128, layers=4, heads=4, mlp=352, context=CONTEXT, template="none"),
-    "m": TinyConfig(vocabulary=2048, hidden=256, layers=4, heads=4, mlp=704, context=CONTEXT, template="none"),
-    "l": TinyConfig(vocabulary=2048, hidden=384, layers=6, heads=6, mlp=1728, context=CONTEXT, template="none"),
+    "xs": TinyConfig(vocabulary=2048, hidden=40, layers=2, heads=2, mlp=96, context=CONTEXT, template="page"),
+    "s": TinyConfig(vocabulary=2048, hidden=128, layers=4, heads=4, mlp=352, context=CONTEXT, template="page"),
+    "m": TinyConfig(vocabulary=2048, hidden=256, layers=4, heads=4, mlp=704, context=CONTEXT, template="page"),
+    "l": TinyConfig(vocabulary=2048, hidden=384, layers=6, heads=6, mlp=1728, context=CONTEXT, template="page"),
 }
 RATES: Mapping[str, float] = {"xs": 6e-3, "s": 3e-3, "m": 2e-3, "l": 1.5e-3}  # measured: docs/pretraining.md
 TOKENS: Mapping[str, int] = {"xs": 8_000_000, "s": 8_000_000, "m": 8_000_000, "l": 4_000_000}
@@ -62,7 +62,7 @@ class PretrainConfig(Config):
     seed: int = Field(0, ge=0, description="of the weights and of the order of the rows")
 
 
-def new_policy(config: PretrainConfig, texts: Sequence[str]) -> Policy:
+def new_policy(config: PretrainConfig, texts: Iterable[str]) -> Policy:
     """A tokenizer trained on the first texts, and weights drawn with the seed."""
     chosen: list[str] = []
     size = 0
@@ -74,7 +74,7 @@ def new_policy(config: PretrainConfig, texts: Sequence[str]) -> Policy:
     return tiny(LADDER[config.size], chosen, torch.Generator().manual_seed(config.seed))
 
 
-def windows(policy: Policy, texts: Sequence[str], tokens: int) -> list[Tree]:
+def windows(policy: Policy, texts: Iterable[str], tokens: int) -> list[Tree]:
     """Documents back to back, in rows of the model's context, as many as hold that many predicted tokens."""
     length = policy.model.config.max_position_embeddings
     encoder = Encoder(policy.tokenizer, None)
