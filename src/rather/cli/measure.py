@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def measure(run: Path, words: tuple[str, ...], world: str | None, again: bool, a
     """
     torch.set_num_threads(machine.best_threads())
     config = MeasureConfig.load(None, [word for word in words if "=" in word])
-    with _saying() as say:
+    with saying() as say:
         measuring = Measuring(run, world or world_of(run), config, say)
         names = [word for word in words if "=" not in word] or [*measuring.models]
         if not names:
@@ -52,7 +51,6 @@ def measure(run: Path, words: tuple[str, ...], world: str | None, again: bool, a
                 measuring.about(name)  # what is not there is said before anything takes long
         found = {}
         for name in names:
-            measuring.say = partial(_about, say, name)
             found[name] = measuring.measure(name, again)
     if as_object:
         click.echo(json.dumps({"run": str(run), "measured": found}))
@@ -60,10 +58,6 @@ def measure(run: Path, words: tuple[str, ...], world: str | None, again: bool, a
     for name, result in found.items():
         click.echo(f"{visible(name):18} {line(result)}")
     click.echo(f"All of it, with intervals: {visible(str(run))}/evaluate/*.json")
-
-
-def _about(say: Callable[[str], None], name: str, part: str) -> None:
-    say(f"{name}: {part}")
 
 
 def line(found: Mapping[str, Any]) -> str:
@@ -89,7 +83,7 @@ def _said(estimate: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _saying() -> Iterator[Callable[[str], None]]:
+def saying() -> Iterator[Callable[[str], None]]:
     """What is being measured, and since when: one line that changes on a terminal, plain lines elsewhere."""
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()

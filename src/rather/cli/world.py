@@ -35,7 +35,7 @@ JSON = click.option("--json", "as_object", is_flag=True, help="One JSON object o
 
 
 # What needs torch is imported when it is called.
-LATER = {"measure": "measure"}
+LATER = {"measure": "measure", "claims": "claims"}
 
 
 class _Group(click.Group):

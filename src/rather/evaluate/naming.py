@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from rather import toml
 
 # Folder -> what it is. A run may hold other models too; they are measured like any policy.
 MODELS: Mapping[str, str] = {
@@ -34,6 +37,32 @@ MODELS: Mapping[str, str] = {
 BETAS = (0.0, 0.005, 0.02, 0.05, 0.2)
 # Whose answers labelers see: the first of these that a run has. The noise of labelers is fitted on them.
 SEEN_BY_LABELERS = ("sft-s", "sft", "init-s", "init", "sft-xs")
+
+
+# A story of one size may leave the size out.
+SHORTER = {"base-s": "base", "sft-s": "sft", "init-s": "init"}
+
+
+def resolved(run: Path, name: str) -> str | None:
+    """The folder of a run that is meant by a name of the table, or None. What `ppo` is, its settings say."""
+    if name in ("ppo", "ppo-ptx") and (run / "ppo").is_dir():
+        mixed = float(_setting(run / "ppo", "ptx_coef") or 0) > 0
+        if mixed == (name == "ppo-ptx"):
+            return "ppo"
+        return name if name == "ppo-ptx" and (run / name).is_dir() else None
+    for folder in (name, SHORTER.get(name, name)):
+        if (run / folder).is_dir():
+            return folder
+    plain = resolved(run, "ppo") if name.startswith("ppo-beta-") else None
+    if plain is not None and name == beta_folder(float(_setting(run / plain, "kl_coef") or -1)):
+        return plain
+    return None
+
+
+def _setting(folder: Path, key: str) -> Any:
+    path = folder / "config.toml"
+    value = toml.read(path).get(key) if path.is_file() else None
+    return value if isinstance(value, int | float) else None
 
 
 def beta_folder(beta: float) -> str:

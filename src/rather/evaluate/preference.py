@@ -43,7 +43,11 @@ def preferred(judges: Judges, ours: Sequence[Answer], theirs: Sequence[Answer], 
         "drawn": win_rate(drawn, ids).to_dict(),
         **{
             name: difference([value(one) for one, _ in met], [value(other) for _, other in met], ids)
-            for name, value in (("gold", lambda a: a.gold), ("labelers", lambda a: a.labelers))
+            for name, value in (
+                ("gold", lambda a: a.gold),
+                ("labelers", lambda a: a.labelers),
+                ("gap", lambda a: a.labelers - a.gold),
+            )
         },
     }
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from rather import toml
 from rather.errors import NotReady, nearest
@@ -43,11 +46,24 @@ def world_of(run: Path) -> str:
     return "marn"
 
 
+def measured_with(run: Path) -> tuple[str, MeasureConfig] | None:
+    """World and settings of what was measured last, or None."""
+    files = sorted((run / "evaluate").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(files):
+        about = (read_result(path) or {}).get("about", {})
+        if isinstance(about.get("world"), str) and isinstance(about.get("settings"), dict):
+            try:
+                return about["world"], MeasureConfig(**about["settings"])
+            except ValidationError:
+                continue  # of another version, which had other settings
+    return None
+
+
 class Measuring:
     """One run, one world, one set of settings."""
 
     def __init__(self, run: Path, words: str, config: MeasureConfig, say: Say = lambda part: None) -> None:
-        self.run, self.words, self.config, self.say = run, words, config, say
+        self.run, self.words, self.config, self._say = run, words, config, say
         self.judges = Judges(world_named(words))
         self.models = models_of(run)
         self._asked: list[Asked] | None = None
@@ -67,11 +83,11 @@ class Measuring:
 
     def measure(self, name: str, again: bool = False) -> Found:
         """Of a model of the run, or of `labelers`; from the file where nothing changed."""
-        about = self.about(self.seen() if name == LABELERS else name)
         path = result_path(self.run, name)
-        found = read_result(path)
-        if found is not None and matches(found, about) and not again:
+        found = None if again else self.already(name)
+        if found is not None:
             return found
+        about = self.about(self.seen() if name == LABELERS else name)
         began = time.monotonic()
         if name == LABELERS:
             measured, rows = self._labelers()
@@ -79,12 +95,18 @@ class Measuring:
             measured, rows = self._reward_model(name)
         else:
             policy = load_policy(self._folder(name))
-            measured, rows = measure_policy(policy, self.judges, self.config, is_base(name), self.say)
+            measured, rows = measure_policy(policy, self.judges, self.config, is_base(name), partial(self._part, name))
             measured["parameters"] = policy.model.num_parameters()
         path.parent.mkdir(parents=True, exist_ok=True)
         if rows:
             write_samples(samples_path(self.run, name), rows)
         return write_result(path, about, measured, began)
+
+    def already(self, name: str) -> Found | None:
+        """What the file says, if it is about this model as it is, in this world and with these settings."""
+        found = read_result(result_path(self.run, name))
+        about = self.about(self.seen() if name == LABELERS else name)
+        return found if found is not None and matches(found, about) else None
 
     def answers(self, name: str) -> dict[str, list[Answer]]:
         """way of asking -> what a measured model answered to the main prompts."""
@@ -105,6 +127,9 @@ class Measuring:
             do=f"rather sft {self.run} --name sft-s",
         )
 
+    def _part(self, name: str, part: str) -> None:
+        self._say(f"{self.run}/{name}: {part}")
+
     def _folder(self, name: str) -> Path:
         if name not in self.models:
             known = f"Models there: {', '.join(self.models) or 'none'}."
@@ -124,7 +149,7 @@ class Measuring:
         return answers, rows
 
     def _labelers(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        self.say("labelers")
+        self._part(LABELERS, "agreement")
         main = [one for one in self.asked if one.group == "main"][: max(2, self.config.n // 2)]
         answers, rows = self._sampled(main, RANKED)
         _, found = labeled(self.judges, answers, self.config.seed)
@@ -132,13 +157,13 @@ class Measuring:
 
     def _reward_model(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         noise = self.noise()
-        self.say("accuracy")
+        self._part(name, "accuracy")
         scorer = Scorer.load(self._folder(name))
         ranked = read_samples(samples_path(self.run, LABELERS), self.judges, self.asked)[f"of {RANKED}"]
         found: dict[str, Any] = {"accuracy": reward_accuracy(scorer, self.judges, ranked, noise, self.config.seed)}
         if name != "reward":
             return found, []
-        self.say(f"best of {BEST_OF}")
+        self._part(name, f"best of {BEST_OF}")
         main = [one for one in self.asked if one.group == "main"][: max(2, self.config.n // 5)]
         answers, rows = self._sampled(main, BEST_OF)
         found["best of"] = best_of(scorer, answers)
