@@ -188,3 +188,37 @@ def test_any_words_get_an_answer_with_evidence(words):
     said = explain(" ".join(words))
     assert isinstance(said, Explanation)
     assert all(finding.stated == bool(finding.evidence) for finding in said.findings().values())
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        (
+            "Direct Preference Optimization (DPO) is a widely used algorithm for language models. We propose SimPO, "
+            "which is simpler and needs no reference model.",
+            "SimPO",
+        ),
+        (
+            "InstructGPT has three stages, the last of which is Proximal Policy Optimization (PPO). But PPO is hard "
+            "to tune. In this work we introduce RRHF for language models.",
+            "RRHF",
+        ),
+        (
+            "We find a bias in Group Relative Policy Optimization (GRPO), which makes language models verbose, and "
+            "introduce Dr. GRPO, which has none.",
+            "Dr. GRPO",
+        ),
+    ],
+)
+def test_what_a_paper_proposes_is_told_from_what_it_departs_from(text, policy):
+    said = explain(text)
+    assert said.losses["policy"].value == policy
+    assert said.losses["sft"].value in ("not stated", "joined"), "InstructGPT's stages are not this text's"
+
+
+def test_what_a_model_is_aligned_with_is_not_where_its_preferences_come_from():
+    said = explain(
+        "RLHF aligns language models with human preferences. We train the reward model on preferences by an LLM."
+    )
+    assert said.preferences.value == "AI model"
+    assert said.modified == ("reward",)

@@ -16,6 +16,7 @@ PRESENT = "present, place not stated"
 def kl_finding(said: list[str], methods: list[Use], pipeline: tuple[int, Quote] | None) -> Finding:
     paid = [m for m in mentions(terms.KL, said) if _is_paid(said[m.sentence], m)]
     claimed = [m for m in paid if m.polarity == "claimed" and not _zero(said[m.sentence])]
+    claimed.sort(key=lambda m: (terms.PAID.search(said[m.sentence]) is None, m.sentence, m.start))
     denied = [m for m in paid if m.polarity == "denied" and not m.swapped]
     denied += [m for m in mentions(terms.KL, said) if terms.NOT_PAID.search(said[m.sentence])]
     if any(terms.KL.search(sentence) for sentence in said):
@@ -160,7 +161,7 @@ def _speaks_of_holding(sentence: str, end: int) -> bool:
     return (
         HOLDING.search(sentence[:end]) is not None
         or re.match(
-            r" (?:(?:serving|acting|used|taken|serves?|acts?) as|as|is|was|being) (?:the |our )?(?:reference|anchor)",
+            r" [^.;,]{0,30}?\b(?:as|is|was|being) (?:the |our |a )?(?:\w+ )?(?:reference|anchor)",
             sentence[end:],
         )
         is not None

@@ -38,7 +38,7 @@ BEFORE = re.compile(rf"{NOT}|\b(?:{REMOVING})\b|\b(?:{REPLACING})\b", re.I)
 DENIED_REMOVAL = re.compile(r"(?:\bnot|n['’]t|\bwithout|\bnever|\brather than|\binstead of)\s+(?:\w+\s+){0,2}$", re.I)
 # Where the scope of a "not" ends. "it" and "we" begin a new clause unless the not is their own ("we do not").
 BREAK = re.compile(
-    r"[;:]|\bbut\b|\bwhile\b|\bwhereas\b|\balthough\b|\bthough\b|\bbecause\b|\bthanks to\b|\bowing to\b|\bdue to\b|\bsince\b|\bso that\b|\bso\b|\bwhich\b|\bthen\b|"
+    r"[;:]|\bbut\b|\bwhile\b|\bwhereas\b|\balthough\b|\bthough\b|\bbecause\b|\bthanks to\b|\ballowing\b|\benabling\b|\bowing to\b|\bdue to\b|\bsince\b|\bso that\b|\bso\b|\bwhich\b|\bthen\b|"
     r"\b(?:we|they|it|i|you)\b|—|--| – | - |, (?:using|keeping|adding|only|just|with|relying|making|training|and (?:use|add|keep|train|rely|run|take|optimi)\w*)\b|"
     r"\band (?:then )?(?:start|begin|run|use|train|go|apply|optimi[sz]e|add|keep|take|rely|put|let|move|switch|fit|fine-?tune|update|maximi[sz]e|minimi[sz]e)s?\b|"
     r", (?:the|a|an|our|this|that|each|every|its)\s+(?:[\w'’-]+\s+){1,4}(?:is|are|was|were|has|have|can|will|gets?|learns?|uses?|comes?)\b",
@@ -59,16 +59,16 @@ AFTER = re.compile(
 OTHERS = re.compile(
     r"\b(?:unlike|in contrast (?:to|with)|compar\w+ (?:\w+ )?(?:to|with|against)|(?<!rather )(?<!other )than|versus|vs\.?|outperform\w*|exceed\w*|match(?:es|ed|ing)?(?= (?:or \w+ )?(?:(?-i:[A-Z])|$))|"
     r"beats?|surpass\w*|as (?:good|strong|well|effective|stable) as|on par with|prior work|previous\w*|earlier (?:work|methods)|existing|tradition\w*|"
-    r"convention\w*|standard|common(?:ly)?|usual(?:ly)?|typical(?:ly)?|normal(?:ly)?|popular|most|often|alternative to|differs? from|"
+    r"convention\w*|standard|common(?:ly)?|usual(?:ly)?|typical(?:ly)?|normal(?:ly)?|popular|most|often|alternative to|superior\w* to|better than|differs? from|"
     r"(?:is|as) (?:a |an )?(?:\w+ )?(?:variant|version|simplification|special case) of|in the style of|similar to|(?:methods|algorithms|approaches|techniques|objectives|losses|work) (?:such as|like)|baselines?|"
-    r"(?:ratio|clip|clipping|objective|idea|hyperparameters|complexity|cost|instability|value network|critic) of)\b",
+    r"(?:ratio|clip|clipping|objective|idea|development|components|performance|hyperparameters|complexity|cost|instability|value network|critic) of)\b",
     re.I,
 )
 OURS = re.compile(
     r"\b(?:we|our \w+|i|the (?:policy|model|chatbot|assistant|\w+ model))\b[^.;]{0,30}?\b(?:use|train|run|apply|employ|follow|optimi[sz]e|adopt|fine-?tune|keep|add|perform)\w*\b[^.;]{0,40}$",
     re.I,
 )
-OTHERS_AFTER = re.compile(r"^(?:['’]s\b|-(?:style|like)\b|[- ](?:based )?(?:\w+ )?baselines?\b)", re.I)
+OTHERS_AFTER = re.compile(r"^(?:['’]s\b|-like\b|[- ](?:based )?(?:\w+ )?baselines?\b)", re.I)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from rather.explain.methods import BY_NAME, PIPELINES
 from rather.explain.polarity import Mention, Polarity, mentions, sentences
 from rather.explain.uses import Use, chosen, uses
 
+ALIGNED = re.compile(r"\balign\w*\b[^.;]{0,60}\b(?:with|to)\s+(?:\w+\s)?$", re.I)
+HUMAN_FEEDBACK = re.compile(r"\bfrom human feedback\b|\bRLHF\b", re.I)
 FOLLOWED = re.compile(r"\b(?:same as|as in|following|follows?|recipe of|that of)\s+(?:the )?$", re.I)
 DISPARAGED = re.compile(
     r"^[^.;,]{0,25}\b(?:slow|dear|expensive|costly|hard|scarce|time-consuming|does not scale|noisy)\b", re.I
@@ -34,7 +36,8 @@ def explain(text: str) -> Explanation:
     if about.value != "yes":
         return nothing(about.note)
     methods = chosen(found)
-    pipeline = _pipeline(said)
+    # A paper that proposes a method names InstructGPT as what it departs from.
+    pipeline = None if any(use.introduced for use in methods) else _pipeline(said)
     policy = _policy_loss(said, methods, pipeline)
     preferences = _preferences(said, pipeline)
     sft = _sft_loss(said, methods, pipeline)
@@ -260,12 +263,23 @@ def _policy_stage(said: list[str], loss: Finding, kl: Finding) -> Finding:
 # ---- people
 
 
+def _no_source(sentence: str, mention: Mention) -> bool:
+    """What a model is aligned with, and the name of RLHF written out, do not say who gave these preferences."""
+    before = sentence[: mention.start]
+    return ALIGNED.search(before) is not None or before.lower().endswith("learning from ")
+
+
 def _preferences(said: list[str], pipeline: tuple[int, Quote] | None) -> Finding:
-    sources: dict[str, Quote] = {}
-    for name, words in terms.PREFERENCES:
-        found = [m for m in _of(said, words) if not DISPARAGED.search(said[m.sentence][m.end :])]
-        if found:
-            sources[name] = _quote(said, found[0])
-    if not sources:
-        return _from_pipeline(pipeline, "preferences")
-    return Finding(", ".join(sources), tuple(dict.fromkeys(sources.values())))
+    for strictly in (True, False):  # "aligned with human preferences" counts where nothing better is said
+        sources: dict[str, Quote] = {}
+        for name, words in terms.PREFERENCES:
+            found = [m for m in _of(said, words) if not (strictly and _no_source(said[m.sentence], m))]
+            found = [m for m in found if not DISPARAGED.search(said[m.sentence][m.end :])]
+            if found:
+                sources[name] = _quote(said, found[0])
+        if sources:
+            return Finding(", ".join(sources), tuple(dict.fromkeys(sources.values())))
+    named = _of(said, HUMAN_FEEDBACK)
+    if named:
+        return Finding("human labelers", (_quote(said, named[0]),))
+    return _from_pipeline(pipeline, "preferences")

@@ -134,7 +134,7 @@ PREFERENCES = (
             rf"\b{PEOPLE}\b[^.;]{{0,50}}\b(?:pick|chose|choose|choice|said|say|prefer|rank|compar|order|rate|judge|mark|liked|like|vote|select|decid|told|label|sort|grade|give|gave|assign|score)\w*",
             r"\b(?:ask|show|hir|paid|pay|invit)\w*\b[^.;]{0,40}\b(?:labell?ers?|annotators?|workers|contractors|freelancers|raters|volunteers|staff|experts|people|nurses|doctors|teachers|editors|students)\b[^.;]{0,80}\b(?:which|better|best|prefer\w*|rank|order|compare|liked)\b",
             r"\b(?:labell?er|annotator|expert|crowd|human)s?['’]? (?:rankings?|comparisons?|preferences?|choices|judge?ments?|labels?|ratings?)",
-            r"\bhuman[- ]preferred\b|\bpreferences? of (?:people|humans|labell?ers)|\bfrom human feedback\b",
+            r"\bhuman[- ]preferred\b|\bpreferences? of (?:people|humans|labell?ers)",
         ),
     ),
     (
@@ -174,7 +174,7 @@ PREFERENCES = (
 # ---- stage by stage
 
 SFT = _any(
-    r"\bsupervised (?:fine-?tun\w+|learning|training|stage|phase|step|warm-?up)|\bSFT\b(?! (?:model|policy|checkpoint|loss|term|regulari|targets|data|weights|baseline))",
+    r"\bsupervised (?:fine-?tun\w+\b(?! (?:initiali|model|baseline|policy|checkpoint|reference))|learning|training|stage|phase|step|warm-?up)|\bSFT\b(?! (?:model|policy|checkpoint|loss|term|regulari|targets|data|weights|baseline))",
     r"\bfine-?tun\w+\b[^.;]{0,50}\b(?:demonstrations?|reference summaries|answers (?:that|written)|revised (?:answers|responses)|written by|instructions?)\b",
     r"\b(?:copi(?:ed|es)|imitat\w+|cloned?|taught|trained|learn(?:ed|s|t)?|mimic\w*)\b[^.;]{0,40}\b(?:demonstrations?|good examples|examples|(?:answers|replies|responses|texts?|summaries) (?:\w+ )?(?:written|by|from|of|that))\b",
     r"\b(?:copy|copied|copies|imitate\w?|mimic\w*) (?:them|these|those|it)\b|\bbehaviou?r(?:al)? cloning\b|\bimitation\b(?! (?:model|policy|checkpoint))|\binstruction[- ]tun\w+\b(?! (?:model|policy|checkpoint))|\bdemonstrations\b|\bcold[- ]start\b",
@@ -258,19 +258,19 @@ PRETRAINING_MIX = _any(
     r"\bptx\b",
 )
 ENSEMBLE = _any(
-    r"\b(?:ensemble|average|averag\w+|mean|min(?:imum)?)\b[^.;]{0,30}\breward models\b|\bWARM\b|\breward models\b[^.;]{0,30}\b(?:ensemble|averag\w+)\b|\bprocess reward\b|\bper-step rewards?\b|\bstep-level\b|\bcost model\b|\b(?:two|three|several|multiple) reward models\b"
+    r"\b(?:ensemble|average|averag\w+|mean|min(?:imum)?)\b[^.;]{0,30}\breward models\b|\bWARM\b|\breward models\b[^.;]{0,30}\b(?:ensemble|averag\w+)\b|\bprocess reward\b|\bper-step rewards?\b|\bstep-level\b|\bcost models?\b|\b(?:two|three|several|multiple) reward models\b"
 )
 
 # ---- is it about RLHF at all
 
 LANGUAGE = _any(
-    r"\blanguage models?\b|\bLLMs?\b|\b(?:chat ?)?bots?\b|\bassistant\b|\btransformers?\b|\bGPT\b|\btokens?\b|\bresponses?\b|\b(?:answers?|repl(?:y|ies)|summar\w+|completions?|outputs?|generations?)\b",
+    r"\b(?:language|reasoning) models?\b|\bLLMs?\b|\b(?:chat ?)?bots?\b|\bassistant\b|\btransformers?\b|\bGPT\b|\btokens?\b|\bresponses?\b|\b(?:answers?|repl(?:y|ies)|summar\w+|completions?|outputs?|generations?)\b",
 )
 LEARNING = _any(
     r"\bfine-?tun\w+|\btrain(?:s|ed|ing)?\b|\balign(?:s|ed|ing|ment)\b|\boptimi[sz]\w+|\bupdat(?:e|es|ed|ing)\b|\bmade (?:more|less) likely\b|\breinforcement\b|\bpolicy gradient\b|\blearn(?:s|ed|t|ing)?\b|\btaught\b|\bloss\b|\brewards?\b"
 )
 LANGUAGE_MODEL = _any(
-    r"\blanguage models?\b|\bLLMs?\b|\b(?:chat ?)?bots?\b|\bchat models?\b|\btext generation\b|\bassistant\b"
+    r"\b(?:language|reasoning) models?\b|\bLLMs?\b|\b(?:chat ?)?bots?\b|\bchat models?\b|\btext generation\b|\bassistant\b"
 )
 # Reinforcement learning has other uses; without a word of language these say which.
 ELSEWHERE = _any(

@@ -15,11 +15,19 @@ USING = re.compile(
     re.I,
 )
 INTRODUCING = re.compile(
-    r"\b(?:propos\w+|introduc\w+|present|call(?:ed)?|develop\w*|our (?:method|algorithm|approach|system|recipe|variant|objective)|show that)\b[^.;]{0,60}$",
+    r"\b(?:we|our|this (?:paper|work)|i)\b[^.;]{0,140}\b(?:propos\w+|introduc\w+|present|call(?:ed)?|develop\w*|offer|derive)\b[^.;]{0,60}$|"
+    r"\bour (?:method|algorithm|approach|system|recipe|variant|objective)\b[^.;]{0,20}$|\bcall(?:ed)? (?:it |this )?$",
+    re.I,
+)
+OURS = re.compile(r"\b(?:we|our|us|i)\b", re.I)
+# What has been proposed, or is widely used, is somebody else's.
+KNOWN = re.compile(
+    r"^\)?[^.;,]{0,12}\b(?:has been|have been|was|were|is|are) (?:\w+ly )?(?:a |an |the |one of the )?(?:\w+ly )?"
+    r"(?:proposed|introduced|positioned|considered|seen|popular|standard|common|dominant|canonical|prevailing|used (?:algorithm|method|approach|technique))",
     re.I,
 )
 CRITICISED = re.compile(
-    r"^[^.;]{0,40}\b(?:overfit\w*|suffers?|struggl\w+|unstable|complicated|requires|needs|drawback|limitation|collapses|"
+    r"^[^.;,]{0,40}\b(?:overfit\w*|suffers?|struggl\w+|unstable|complicated|requires(?! no)|needs(?! no)|drawback|limitation|collapses|"
     r"expensive|fragile)\b",
     re.I,
 )
@@ -30,9 +38,13 @@ USED = 2.0  # "we train with X", "X is used"
 
 @dataclass(frozen=True)
 class Use:
+    """introduced: "we propose X": then what else is named has to be said to be used"""
+
     method: Method
     mention: Mention
     weight: float
+    introduced: bool = False
+    ours: bool = False
 
 
 def uses(said: list[str]) -> list[Use]:
@@ -50,22 +62,24 @@ def uses(said: list[str]) -> list[Use]:
                 if is_name:
                     taken.append(mention)
                 if mention.polarity != "denied":
-                    weight = _weight(said[mention.sentence], mention, is_name)
-                    found.append(Use(method, mention, weight + BUILT_ON.get(method.name, 0.3)))
+                    sentence = said[mention.sentence]
+                    weight = _weight(sentence, mention, is_name) + BUILT_ON.get(method.name, 0.3)
+                    new = weight > USED / 2 and INTRODUCING.search(sentence[: mention.start]) is not None
+                    found.append(Use(method, mention, weight + 1.5 * new, new, OURS.search(sentence) is not None))
     return sorted(found, key=lambda use: (use.mention.sentence, use.mention.start))
 
 
 def _weight(sentence: str, mention: Mention, is_name: bool) -> float:
     before, after = sentence[: mention.start], sentence[mention.end :]
-    if (mention.polarity == "others" and is_name) or CRITICISED.search(after):
+    if (mention.polarity == "others" and is_name) or CRITICISED.search(after) or KNOWN.search(after):
         return NAMED_ONLY
     weight = 1.0 if is_name else 1.5
     if USING.search(before) or re.match(r"[\w -]{0,20}\b(?:is|are|was) (?:used|run|applied|trained)", after):
         weight += 1.0
     if is_name and not before.strip():  # what a sentence is about
         weight += 0.8
-    if INTRODUCING.search(before) or before.endswith("(") or re.match(r"\s*\(", after):
-        weight += 1.5
+    if before.endswith("(") or re.match(r"\s*\(", after):
+        weight += 0.3
     return weight
 
 
@@ -87,6 +101,8 @@ def chosen(found: list[Use]) -> list[Use]:
 
 def _another_step(use: Use, first: Use) -> bool:
     """A method of its own beside the first: selection, pairs and reinforcement can follow each other."""
+    if first.introduced and not use.ours:
+        return False
     families = {_family(use.method.name), _family(first.method.name)}
     return use.weight >= USED and first.weight > 1 and len(families) == 2
 
