@@ -9,7 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from rather.cli import main
+from rather.config import save
 from rather.explain.endpoint import CHOICES
+from rather.stages.ppo_config import PPOConfig
+from rather.stages.reward import RewardConfig
+from rather.stages.sft import SFTConfig
 
 TEXT = "We fine-tune a language model with PPO, and a KL penalty to the SFT model is subtracted from the reward."
 RECIPE = """# a comment with kl_coef = 7
@@ -82,6 +86,23 @@ def test_a_story_of_runs_is_explained_from_what_they_resolved_to(capsys, tmp_pat
     alone = json.loads(say(capsys, tmp_path / "ppo", "--json")[1])
     assert alone["losses"]["reward"] == {"value": "not stated"}
     assert alone["kl"] == said["kl"]
+
+
+def test_the_settings_of_the_real_stages_are_known(capsys, tmp_path):
+    # The keys that are read, held against the classes that have them: a setting that is renamed fails here.
+    for name, config in (("sft", SFTConfig()), ("reward", RewardConfig()), ("ppo", PPOConfig())):
+        (tmp_path / name).mkdir()
+        save(config, tmp_path / name / "config.toml")
+    said = json.loads(say(capsys, tmp_path, "--json")[1])
+    assert said["modified"] == []
+    assert (said["losses"]["policy"]["value"], said["kl"]["value"]) == ("PPO-ptx", "in the reward")
+    assert said["kl"]["note"] == "kl_coef 0.02"
+    save(RewardConfig(heads=3), tmp_path / "reward" / "config.toml")
+    save(PPOConfig(preset="ziegler2019"), tmp_path / "ppo" / "config.toml")
+    said = json.loads(say(capsys, tmp_path, "--json")[1])
+    assert said["stages"]["reward"]["value"] == "changed: several heads"
+    assert said["stages"]["policy"]["value"] == "changed: an adaptive KL coefficient"
+    assert said["losses"]["policy"]["value"] == "PPO"
 
 
 @pytest.mark.parametrize(

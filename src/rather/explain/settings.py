@@ -115,8 +115,7 @@ def _explained(tables: Mapping[str, Table]) -> Explanation:
         losses["sft"] = Finding("cross-entropy", (sft.quote(),), "follows", "of the responses' tokens")
         stages["sft"] = Finding("as in InstructGPT", (sft.quote(),), "follows")
     if reward := tables.get("reward"):
-        losses["reward"] = Finding("Bradley-Terry", (reward.quote(),), "follows", "all pairs of each ranking")
-        stages["reward"] = Finding("as in InstructGPT", (reward.quote(),), "follows")
+        losses["reward"], stages["reward"] = _reward(reward)
     kl = reference = Finding()
     if policies:
         losses["policy"] = _loss(policies)
@@ -136,6 +135,25 @@ def _explained(tables: Mapping[str, Table]) -> Explanation:
             losses["reward"] = Finding("none", (first.quote(),), "follows")
             stages["reward"] = Finding("left out", (first.quote(),), "follows")
     return Explanation(Finding("yes", (first.quote(),)), stages, losses, kl, reference, _preferences(tables))
+
+
+def _reward(table: Table) -> tuple[Finding, Finding]:
+    """(its loss, the stage): Bradley-Terry over all pairs of a ranking, unless a setting says otherwise."""
+    loss = Finding("Bradley-Terry", (table.quote(),), "follows", "all pairs of each ranking")
+    ties = table.values.get("ties")
+    if isinstance(ties, str) and ties != "dropped":
+        quote = (table.quote("ties"),)
+        return Finding(ties, quote, note="Bradley-Terry with ties modelled"), Finding("changed: ties modelled", quote)
+    for key, usual, words in (
+        ("margin", 0, "a margin by rating"),
+        ("label_smoothing", 0, "labels smoothed"),
+        ("heads", 1, "several heads"),
+        ("shuffled", False, "pairs shuffled, not grouped by prompt"),
+        ("length_residual", False, "what is linear in length is taken off"),
+    ):
+        if table.values.get(key, usual) != usual:
+            return loss, Finding(f"changed: {words}", (table.quote(key),))
+    return loss, Finding("as in InstructGPT", (table.quote(),), "follows")
 
 
 def _loss(policies: list[Table]) -> Finding:
