@@ -11,21 +11,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from reward_world import demonstrations, policy, rankings
 from transformers import AutoModelForSequenceClassification
 
 from rather.errors import BadFile, BadModel, BadRecord, BadSetting
 from rather.models.heads import reward_model_from
 from rather.models.logprobs import use_trees
-from rather.models.reward_folder import load_reward_model
+from rather.models.reward_folder import SCORING, load_reward_model
 from rather.records import Comparison, Ranking, Rating, Response, as_rankings
 from rather.run import Run, read_metrics
 from rather.stages.optim import Adam
 from rather.stages.reward import RewardConfig, encoder_of, train_reward
 from rather.stages.reward_data import MOST, judged, one_by_one, pairs_of, with_ratings
 from rather.stages.reward_loss import Comparing, reward_gradients
-from rather.stages.reward_scoring import FILE, Scorer, length_slope
+from rather.stages.reward_scoring import Scorer, length_slope
 from rather.stages.steps import Share
+from reward_world import demonstrations, policy, rankings
 
 SMALL = {"learning_rate": 3e-3, "batch_size": 16, "precision": "fp32"}
 TRAIN, HELD, DEMOS = rankings(96), rankings(40, seed=1), demonstrations(30)
@@ -196,7 +196,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path):
             else:
                 with pytest.raises(Cut):
                     train_reward(policy(), TRAIN, HELD, DEMOS, run, config)
-    for name in ("metrics.jsonl", "samples.jsonl", "checkpoint/model.safetensors", f"checkpoint/{FILE}"):
+    for name in ("metrics.jsonl", "samples.jsonl", "checkpoint/model.safetensors", f"checkpoint/{SCORING}"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
 
 
@@ -336,8 +336,8 @@ def test_a_scoring_file_that_is_not_ours_is_refused_in_words(change, words, tmp_
     folder = tmp_path / "broken"
     shutil.copytree(trained[0] / "checkpoint", folder)
     if change is None:
-        (folder / FILE).unlink()
+        (folder / SCORING).unlink()
     else:
-        (folder / FILE).write_text(json.dumps(json.loads((folder / FILE).read_text()) | change))
+        (folder / SCORING).write_text(json.dumps(json.loads((folder / SCORING).read_text()) | change))
     with pytest.raises(BadModel, match=words):
         Scorer.load(folder)

@@ -34,16 +34,22 @@ from rather.models.load import check_weights, folder_of, load_weights, read_conf
 from rather.models.plain import How, Plain, as_plain, whole
 from rather.models.tokenizers import check_same, facts, first_line, load_tokenizer, quiet, save_tokenizer
 
+SCORING = "scoring.json"  # beside the weights, where the stage that made it had more to say
 TOLERANCE = 1e-4  # of a score, in fp32; between machines sums come out in another order
 
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward model with its tokenizer. how: the way its bias was written, see `rather.models.plain`."""
+    """A reward model with its tokenizer.
+
+    how: the way its bias was written, see `rather.models.plain`
+    scoring: what the stage that made it says besides, see `rather.stages.reward_scoring`; None where nothing is said
+    """
 
     model: RewardModel
     tokenizer: PreTrainedTokenizerBase
     how: How
+    scoring: dict[str, Any] | None = None
 
 
 def save_reward_model(
@@ -106,7 +112,8 @@ def load_reward_model(name: str | Path) -> Reward:
             "Copy the folder again, whole",
         ) from error
     _compare(found, expected, str(folder), "its probes score")
-    return Reward(model, tokenizer, reward["how"])
+    scoring = read_json(folder / SCORING, "") if (folder / SCORING).is_file() else None
+    return Reward(model, tokenizer, reward["how"], scoring)
 
 
 def _write_weights(plain: Plain, score_bias: float, pad: int, folder: Path) -> None:

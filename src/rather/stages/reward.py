@@ -15,12 +15,12 @@ from rather import checkpoint, machine
 from rather.batches.encoding import Encoder
 from rather.batches.trees import Tree
 from rather.config import Config
-from rather.errors import BadFile
+from rather.errors import BadFile, BadSetting
 from rather.losses import require_finite
 from rather.models.heads import RewardModel, new_head, reward_model_from
 from rather.models.load import Policy
 from rather.models.logprobs import use_trees
-from rather.models.reward_folder import Reward, save_reward_model
+from rather.models.reward_folder import SCORING, Reward, save_reward_model
 from rather.parallel import all_reduce_in_place, global_sum, world
 from rather.records import Demonstration, Ranking
 from rather.run import Run
@@ -47,6 +47,7 @@ class RewardConfig(Config):
 
     model: str | None = Field(None, description="to start from, folder or hub id; none: RUN/sft/checkpoint (C.2)")
     template: str | None = Field(None, description="plain, or the model's own if it is not said")
+    separator: str = Field("\n", description="between prompt and response where there is no template")
     rankings: str | None = Field(None, description="rankings or comparisons; none: RUN/rankings.jsonl")
     validation: str | None = Field(None, description="a file of them never trained on; none: by split, or a share")
     validation_share: float = Field(
@@ -90,7 +91,7 @@ Start = Policy | Reward
 def encoder_of(tokenizer: PreTrainedTokenizerBase, window: int | None, config: RewardConfig) -> Encoder:
     """Records as the reward model reads them, in training and ever after."""
     longest = min(config.max_length, window or config.max_length)
-    return Encoder(tokenizer, tokenizer.chat_template, config.max_prompt, longest)
+    return Encoder(tokenizer, tokenizer.chat_template, config.max_prompt, longest, config.separator)
 
 
 def train_reward(
@@ -107,6 +108,12 @@ def train_reward(
     demonstrations: their mean score becomes 0; without any, that of the ranked responses does
     """
     model = _begin(start, config)
+    before = start.scoring if isinstance(start, Reward) else None
+    if before is not None and before.get("separator") != config.separator:
+        raise BadSetting(
+            f"separator is {config.separator!r}, and the reward model begun from has {before.get('separator')!r}.",
+            "Expected one way of writing prompt and response, in training and ever after.",
+        )
     encoder = encoder_of(start.tokenizer, _window(model), config)
     how = Comparing(config.ties, config.margin, config.label_smoothing)
     train, dropped = _elements(rankings, encoder, how, "train")
@@ -271,6 +278,7 @@ def _finished(
         slope=slope,
         usual_length=float(np.mean(lengths)),
         heads=torch.cat([model.head.weight, model.head.bias[:, None]], 1).tolist() if config.heads > 1 else None,
+        separator=config.separator,
         max_prompt=encoder.max_prompt,
         max_length=encoder.max_length,
     )
@@ -279,9 +287,7 @@ def _finished(
         found = score_trees(model, [element.tree for element in held], share)
         result |= {f"val/{name}": value for name, value in summary(held, found).items()}
     if run.writes:
-        save_reward_model(
-            _single(model), tokenizer, run.checkpoint, _probes(shown), {"scoring.json": scoring.to_dict()}
-        )
+        save_reward_model(_single(model), tokenizer, run.checkpoint, _probes(shown), {SCORING: scoring.to_dict()})
     return result | {"normalised_on": what, "slope": slope}
 
 

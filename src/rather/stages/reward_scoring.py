@@ -24,14 +24,12 @@ from rather.batches.encoding import Encoder, EncodingReport
 from rather.batches.trees import Tree
 from rather.errors import BadModel
 from rather.models.heads import RewardModel
-from rather.models.load import folder_of, read_json
+from rather.models.load import folder_of
 from rather.models.logprobs import use_trees
-from rather.models.reward_folder import load_reward_model
+from rather.models.reward_folder import SCORING, Reward, load_reward_model
 from rather.records import Comparison, Demonstration, Ranking, Record
 from rather.stages.reward_loss import score_trees
 from rather.stages.steps import Share
-
-FILE = "scoring.json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Scoring:
     slope: float | None
     usual_length: float
     heads: list[list[float]] | None
+    separator: str
     max_prompt: int | None
     max_length: int | None
 
@@ -57,21 +56,25 @@ class Scoring:
         return asdict(self)
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
-        raw = read_json(folder / FILE, f"{folder} has no {FILE}: it was not made by rather reward.")
-        expected = "Expected the file that was saved with the model."
+    def of(cls, reward: Reward, folder: str) -> Self:
+        raw, expected = reward.scoring, "Expected the file that was saved with the model."
+        again = "Copy the folder again, whole"
+        if raw is None:
+            raise BadModel(f"{folder} has no {SCORING}: it was not made by rather reward.", expected)
         if set(raw) != {field.name for field in fields(cls)}:
-            raise BadModel(
-                f"{folder / FILE} has other fields than were saved.", expected, "Copy the folder again, whole"
-            )
+            raise BadModel(f"{folder}/{SCORING} has other fields than were saved.", expected, again)
         found = cls(**raw)
         numbers = [found.spread, found.usual_length, *([] if found.slope is None else [found.slope])]
         numbers += [x for head in found.heads or [] for x in head] if isinstance(found.heads, list | None) else [None]
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
-            raise BadModel(
-                f"{folder / FILE} holds something that is no number.", expected, "Copy the folder again, whole"
-            )
+            raise BadModel(f"{folder}/{SCORING} holds something that is no number.", expected, again)
+        if not isinstance(found.separator, str):
+            raise BadModel(f"{folder}/{SCORING} has no separator.", expected, again)
         return found
+
+    def of_length(self, tokens: np.ndarray) -> np.ndarray:
+        """The part of the scores that is taken off for length.    tokens: (K,) of each response"""
+        return (self.slope or 0.0) * (tokens - self.usual_length)
 
 
 class Scored(NamedTuple):
@@ -105,11 +108,11 @@ class Scorer:
         """A folder of `rather reward`. Its probes have been scored again, and equal what they were."""
         folder = folder_of(name)
         reward = load_reward_model(folder)
-        scoring = Scoring.read(folder)
+        scoring = Scoring.of(reward, str(folder))
         model = reward.model.to(device)
         use_trees(model.body)
         template: Any = reward.tokenizer.chat_template
-        encoder = Encoder(reward.tokenizer, template, scoring.max_prompt, scoring.max_length)
+        encoder = Encoder(reward.tokenizer, template, scoring.max_prompt, scoring.max_length, scoring.separator)
         return cls(model, encoder, scoring, _heads(scoring, model, folder), str(name))
 
     def score(self, records: Iterable[Record], budget: int = 4096) -> Iterator[Scored]:
@@ -132,8 +135,11 @@ class Scorer:
         ensemble = self.model if self.heads is None else RewardModel(self.model.body, self.heads)
         for tree, scores in zip(trees, score_trees(ensemble, trees, share), strict=True):  # (K, n)
             plain = scores.mean(1)
-            taken = (self.scoring.slope or 0.0) * (lengths_of(tree) - self.scoring.usual_length)
-            yield plain - taken, plain, scores.std(1) if self.heads is not None else None
+            yield (
+                plain - self.scoring.of_length(lengths_of(tree)),
+                plain,
+                scores.std(1) if self.heads is not None else None,
+            )
 
 
 def responses_of(record: Any) -> list[str]:
@@ -174,7 +180,7 @@ def _heads(scoring: Scoring, model: RewardModel, folder: Path) -> nn.Linear | No
         table[:, :-1].mean(0), model.head.weight[0], atol=1e-5
     ):  # fmt: skip
         raise BadModel(
-            f"{folder / FILE}: its heads are not those of the model.",
+            f"{folder / SCORING}: its heads are not those of the model.",
             "Expected heads whose mean is the model's own.",
             "Copy the folder again, whole",
         )

@@ -30,6 +30,7 @@ from rather.models.tokenizers import first_line
 from rather.records import Demonstration, Prompt
 from rather.stages.episodes import Episodes, response_scores
 from rather.stages.optim import computing_in
+from rather.stages.reward_scoring import Scoring
 from rather.stages.steps import Share
 
 Judge: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
@@ -72,7 +73,12 @@ class ByModel:
 
     def __call__(self, episodes: Episodes, share: Share) -> Scores:
         trees = episodes.trees if self.same_tokens else encoded_again(self.reward.tokenizer, episodes, self.separator)
-        return Scores(response_scores(self.reward.model, trees, share))
+        scores = response_scores(self.reward.model, trees, share)
+        if self.reward.scoring is not None:  # what is linear in length may have been taken off (length_residual)
+            tokens = np.array([len(tree.responses[0]) for tree in trees])
+            taken = Scoring.of(self.reward, "The reward model").of_length(tokens)
+            scores = scores - torch.from_numpy(taken).to(scores)
+        return Scores(scores)
 
 
 @dataclass(frozen=True)
