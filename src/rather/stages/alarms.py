@@ -1,7 +1,7 @@
 """Alarms while step 3 runs: what the numbers mean, with the evidence and the next thing to do.
 
 An alarm is a function of the metrics that were logged so far, so a resumed run raises the ones it would have raised. It
-is raised when it begins, not again in every iteration that it lasts.
+is raised when it begins, and again only when it has been gone for a window.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Alarms:
     config: PPOConfig
     history: Sequence[Mapping[str, Any]] = ()
     seen: list[Mapping[str, Any]] = field(init=False)
-    active: set[str] = field(default_factory=set, init=False)
+    last: dict[str, int] = field(default_factory=dict, init=False)  # name -> iterations seen when it was last found
 
     def __post_init__(self) -> None:
         rows, self.seen = self.history, []
@@ -43,8 +43,9 @@ class Alarms:
         """The alarms that begin with this iteration's metrics."""
         self.seen.append(row)
         found = [alarm for rule in RULES for alarm in rule(Story(self.seen), self.config)]
-        begun = [alarm for alarm in found if alarm.name not in self.active]
-        self.active = {alarm.name for alarm in found}
+        # One that comes and goes with the noise of single iterations is one alarm.
+        begun = [a for a in found if a.name not in self.last or len(self.seen) - self.last[a.name] > WINDOW]
+        self.last |= {alarm.name: len(self.seen) for alarm in found}
         return begun
 
 
@@ -131,7 +132,7 @@ def kl_budget(story: Story, config: PPOConfig) -> Iterable[Alarm]:
 def kl_drift(story: Story, config: PPOConfig) -> Iterable[Alarm]:
     """The policy goes away and gets nothing for it: that is drift, not hacking."""
     kl, score = story.lately("objective/kl"), story.lately("objective/scores")
-    if kl and score and kl.up and kl.after > 1.2 * kl.before and score.after - score.before < score.error:
+    if kl and score and kl.up and kl.after > 1.2 * kl.before and not score.up:
         beta = story.lately("objective/kl_coef")
         fell = f" beta {beta}." if beta and beta.before != beta.after else ""
         yield Alarm(
