@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from rather.cli import main
+from rather.cli import main, worth
 from rather.models.load import save_policy
 from rather.models.tiny import TinyConfig, tiny
+from rather.records import Prompt, Samples, read
+from rather.worlds import Marn
 
 WORDS = ["Name a fish.", "A cod, a bream or a perch.", "Why is the sky blue?", "It is not, on a day like this one."]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = TinyConfig(vocabulary=300, hidden=16, layers=1, heads=2, context=64)
+    config = TinyConfig(vocabulary=300, hidden=16, layers=1, heads=2, context=384)
     policy = tiny(config, WORDS * 20, torch.Generator().manual_seed(0))
     return save_policy(policy, tmp_path_factory.mktemp("model") / "tiny")
 
@@ -71,6 +74,51 @@ def test_json_is_one_object_and_the_same_for_the_same_seed(run, model, prompts):
     assert json.loads(run(*ask, "--seed", 1)[1])["rows"] != answer["rows"]
 
 
+@pytest.mark.parametrize("category", [None, "open_qa"])
+def test_prompts_of_a_world_come_with_what_the_answers_are_worth(run, model, tmp_path, category):
+    out = tmp_path / "samples.jsonl"
+    only = ("--category", category) if category else ()
+    ask = (model, "--world", "marn:2:tiny", *only, "--source", "labeler", "--split", "train", "-n", 5, "-k", 2)
+    code, said, _ = run(*ask, "--max-new-tokens", 5, "--template", "none", "-o", out, "--json")
+    assert code == 0
+    rows = list(read(out, Samples))
+    world, asked = Marn(2, "tiny"), worth.ask("marn:2:tiny", 5, "labeler", "train", category, 0)
+    assert {row.prompt for row in rows} <= {prompt.text for prompt in asked.prompts.values()}
+    for row in rows:
+        assert row.split == "train"
+        assert category in (None, row.category)
+        features = [world.features(asked.prompts[row.id], r.text, r.finished) for r in row.responses]
+        assert row.utilities == tuple(map(world.utility, features))
+        assert [of["junk"] for of in row.flags] == [bool(f.junk) for f in features]
+    found = json.loads(said)["worth"]
+    assert found["utility"]["n"] == 2 * len(rows)
+    assert found["utility"]["value"] == pytest.approx(sum(sum(row.utilities) for row in rows) / (2 * len(rows)))
+    assert found["finished"]["value"] == sum(r.finished for row in rows for r in row.responses) / (2 * len(rows))
+    low, high = found["utility"]["interval"]
+    assert low <= found["utility"]["value"] <= high
+    assert 0 <= found["junk"]["value"] <= 1
+
+
+def test_a_worlds_answers_are_judged_on_the_screen_and_one_prompt_has_no_interval(run, model):
+    ask = (model, "--world", "marn:2:tiny", "--category", "open_qa", "-n", 1, "--max-new-tokens", 4)
+    code, said, _ = run(*ask, "--template", "none")
+    assert code == 0
+    assert "(cut off at 4 tokens, U* " in said or "(U* " in said
+    *_, last = said.splitlines()
+    assert re.fullmatch(r"U\* -?\d\.\d\d, junk \d+\.0%, finished \d+\.0%: 1 response to 1 prompt", last)
+
+
+def test_what_is_written_passes_the_check_and_converts_to_prompts(run, model, prompts, tmp_path):
+    out = tmp_path / "samples.jsonl"
+    run(model, "--file", prompts, "-k", 2, "--max-new-tokens", 3, "-o", out)
+    for args in (["check", out], ["convert", out, tmp_path / "again.jsonl", "--to", "samples"]):
+        with pytest.raises(SystemExit) as end:
+            main(["data", *map(str, args)])
+        assert not end.value.code
+    assert list(read(tmp_path / "again.jsonl")) == list(read(out, Samples))
+    assert [prompt.prompt for prompt in read(out, Prompt)] == WORDS
+
+
 def test_typed_prompts_are_answered_on_the_screen(run, model):
     code, said, _ = run(model, "-p", "Name a fish.", "-p", "Why?", "-k", 2, "--max-new-tokens", 4)
     assert code == 0
@@ -93,7 +141,7 @@ def test_a_prompt_cannot_paint_the_terminal(run, model):
 
 def test_prompts_that_do_not_fit_are_left_out_and_counted(run, model, tmp_path):
     file = tmp_path / "long.jsonl"
-    file.write_text('{"prompt": "' + "word " * 60 + '"}\n{"prompt": "Why?"}\n')
+    file.write_text('{"prompt": "' + "word " * 400 + '"}\n{"prompt": "Why?"}\n')
     code, said, _ = run(model, "--file", file, "--max-new-tokens", 8, "--json")
     answer = json.loads(said)
     assert code == 0
@@ -104,9 +152,13 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(run, model, tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("-p", "a", "--file", "b.jsonl"), "Both --file and --prompt"),
+        (("-p", "a", "--file", "b.jsonl"), "More than one of --file, --world and --prompt"),
+        (("--world", "marn:0", "--file", "b.jsonl"), "More than one of --file, --world and --prompt"),
+        (("--world", "marm:0"), "There is no world 'marm:0'. Did you mean 'marn'?"),
+        (("--world", "marn:0:tiny", "--category", "openqa"), "There is no use case 'openqa'. Did you mean 'open_qa'?"),
+        (("-p", "a", "--category", "open_qa"), "without --world"),
         (("-p", "  "), "The prompt is empty"),
-        (("-p", "a", "--max-new-tokens", "64"), "No prompt fits the model's window of 64"),
+        (("-p", "a", "--max-new-tokens", "384"), "No prompt fits the model's window of 384"),
         (("-p", "a", "-o", "samples.txt"), "Expected a name that ends in .jsonl"),
         (("--file", "nowhere.jsonl"), "nowhere.jsonl"),
         (("-p", "a", "--top-p", "0"), "0"),
