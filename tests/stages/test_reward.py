@@ -21,7 +21,7 @@ from rather.records import Comparison, Ranking, Rating, Response, as_rankings
 from rather.run import Run, read_metrics
 from rather.stages.optim import Adam
 from rather.stages.reward import RewardConfig, encoder_of, train_reward
-from rather.stages.reward_data import MOST, judged, one_by_one, pairs_of, with_ratings
+from rather.stages.reward_data import MOST, judged, one_by_one, pairs_of, split_rankings, with_ratings
 from rather.stages.reward_loss import Comparing, reward_gradients
 from rather.stages.reward_scoring import Scorer, length_slope
 from rather.stages.steps import Share
@@ -341,3 +341,34 @@ def test_a_scoring_file_that_is_not_ours_is_refused_in_words(change, words, tmp_
         (folder / SCORING).write_text(json.dumps(json.loads((folder / SCORING).read_text()) | change))
     with pytest.raises(BadModel, match=words):
         Scorer.load(folder)
+
+
+# Which rankings are learned from
+
+
+def test_a_prompt_is_trained_on_or_validated_with_and_stays_there_when_the_file_grows():
+    small, large = (split_rankings(rankings(n, labelers=("ana", "ben")), 0.3) for n in (100, 200))
+    assert not {r.prompt for r in small.train} & {r.prompt for r in small.held}
+    assert {r.prompt for r in small.held} <= {r.prompt for r in large.held}
+    assert 40 <= len(small.held) <= 80
+    assert small.left_out == 0
+
+
+def test_the_records_own_split_goes_before_a_share():
+    marked = [r.model_copy(update={"split": "validation" if n % 4 == 0 else "train"}) for n, r in enumerate(TRAIN)]
+    found = split_rankings(marked, 0.5)
+    assert [r.split for r in found.held] == ["validation"] * 24
+    assert len(split_rankings([r.model_copy(update={"split": "test"}) for r in TRAIN], 0.0).train) == 96
+
+
+def test_a_held_out_labeler_is_never_trained_on_and_heard_only_about_unseen_prompts():
+    found = split_rankings(rankings(100, labelers=("ana", "zoe")), 0.3, ("zoe",))
+    assert {r.labeler for r in found.train} == {"ana"}
+    assert {r.labeler for r in found.held} == {"ana", "zoe"}
+    assert found.left_out == len(found.train)  # zoe's rankings of the prompts that ana's taught
+
+
+def test_a_reward_model_does_not_go_on_with_another_separator(tmp_path, trained):
+    start = load_reward_model(trained[0] / "checkpoint")
+    with pytest.raises(BadSetting, match=r"separator is ' ', and the reward model begun from has '\\n'"):
+        train(tmp_path / "other", start=start, separator=" ")
