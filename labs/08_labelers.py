@@ -48,6 +48,8 @@ def agreement(verdicts: np.ndarray, ties: str) -> float:
     """Mean credit over all pairs of labelers. verdicts: (labelers, items) of -1, 0, 1"""
     credits = [credit(a, b, ties) for i, j in combinations(verdicts, 2) for a, b in zip(i, j, strict=True)]
     counted = [c for c in credits if c is not None]
+    if not counted:
+        raise SystemExit("No pair is left once ties are dropped: there is nothing to agree on. Lower --tie.")
     return sum(counted) / len(counted)
 
 

@@ -4,7 +4,7 @@
 
 A response is five features between 0 and 1. People weigh them with weights we hide from the reward model; it sees only
 how they ranked four responses to each of 200 prompts. Then the reward model picks the best of N samples, and we look at
-what people get: first with an honest reward, then with one that is mis-weighted, then with one that has a hole.
+what people get: first with that reward, then with one that is mis-weighted, then with one that has a hole.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def best_of_n(reward: np.ndarray, utility: np.ndarray) -> tuple[np.ndarray, np.n
     raise SystemExit("To write: best_of_n: of each row the column with the largest reward; both numbers of it")
 
 
-def optimise(kind: str, rng: np.random.Generator, prompts: int = 500) -> list[tuple[float, float, float]]:
-    """(reward, utility, win rate against one sample) at each N, for a reward with this fault."""
-    weights = TRUE_WEIGHTS * np.array([3, 1, 1, 1, 1]) if kind == "misweighted" else TRUE_WEIGHTS
-    weights = weights / weights.sum()
+def optimise(kind: str, learned: np.ndarray, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+    """(reward, utility, win rate against one sample) at each N, for the learned reward or one with a fault."""
+    weights = {"learned": learned, "misweighted": TRUE_WEIGHTS * [3, 1, 1, 1, 1], "exploit": TRUE_WEIGHTS}[kind]
+    weights, prompts = weights / weights.sum(), 500
     rows = []
     for n in SAMPLES:
         samples = responses((prompts, n), rng)
@@ -137,8 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f" truth                    {pair_accuracy(fresh, fresh_ranks, TRUE_WEIGHTS):22.3f}   {words}")
     print(SAID)
 
-    kinds = ("honest", "misweighted", "exploit")
-    found = {kind: optimise(kind, rng) for kind in kinds}
+    kinds = ("learned", "misweighted", "exploit")
+    found = {kind: optimise(kind, weights, rng) for kind in kinds}
     print("\nbest of N by the reward: what the reward says, and what people get\n")
     print("             " + "".join(f"{kind:>22}" for kind in kinds))
     print("    N     KL " + "   reward  people   won" * 3)

@@ -119,6 +119,11 @@ def test_nonsense_is_refused_in_words(number, flags, words, capsys, tmp_path, mo
     assert words in capsys.readouterr().err
 
 
+def test_what_cannot_be_computed_is_said(capsys):
+    with pytest.raises(SystemExit, match="No pair is left once ties are dropped"):
+        lab(8).main(["--tie", "5"])
+
+
 def test_a_plot_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "a.svg").mkdir()
     with pytest.raises(SystemExit, match=r"a.svg cannot be written: .*Try --plot alone"):
@@ -130,7 +135,10 @@ def test_over_optimisation_needs_a_hole_and_not_a_wrong_weight(capsys):
 
     second = lab(2)
     for seed in range(2):
-        found = {kind: second.optimise(kind, np.random.default_rng(seed)) for kind in ("misweighted", "exploit")}
+        found = {
+            kind: second.optimise(kind, second.TRUE_WEIGHTS, np.random.default_rng(seed))
+            for kind in ("misweighted", "exploit")
+        }
         people = {kind: [row[1] for row in rows] for kind, rows in found.items()}
         assert people["misweighted"] == sorted(people["misweighted"])  # never falls, up to N = 1,024
         assert people["exploit"][1] > people["exploit"][0] > people["exploit"][3]
@@ -156,11 +164,14 @@ def test_solutions_quote_what_the_labs_print(page):
         assert float(a) == pytest.approx(float(b), rel=0.02, abs=0.003)
 
 
-def test_commands_of_the_course_run(capsys):
-    """Every `python labs/...` of the course, with its flags."""
+def test_commands_of_the_course_are_taken(capsys):
+    """Every `python labs/...` of the course: its flags exist and take these values."""
     page = (ROOT / "docs" / "learn.md").read_text()
     commands = set(re.findall(r"python labs/(\d\d)_\w+\.py((?: [^`\n#]+)?)", page))
-    assert {number for number, _ in commands} >= {f"{number:02d}" for number in FLAGS}
-    for number, flags in sorted(commands):
-        if int(number) in FLAGS and "FILE" not in flags:
-            assert said(int(number), flags, capsys)
+    assert {number for number, _ in commands} == {f"{number:02d}" for number in FLAGS}
+    for number, flags in commands:
+        tried = {"--plot", *re.findall(r"--[\w-]+", " ".join(FLAGS[int(number)]))}
+        assert set(re.findall(r"--[\w-]+", flags)) <= tried
+        with pytest.raises(SystemExit) as stopped:  # values are read before --help is
+            lab(int(number)).main([*shlex.split(flags), "--help"])
+        assert stopped.value.code == 0, capsys.readouterr().err

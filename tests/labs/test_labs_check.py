@@ -154,6 +154,18 @@ def test_a_lab_that_is_not_there_is_named(number, capsys):
     assert "\x1b" not in err
 
 
+def test_a_page_that_is_broken_is_named(tmp_path, capsys):
+    (tmp_path / "gaps").mkdir()
+    (tmp_path / "sheet.py").touch()
+    for content, words in ((None, "has no lab"), ("title = ", "01_a.toml"), ("title = 'a'", "'minutes'")):
+        if content is not None:
+            (tmp_path / "gaps" / "01_a.toml").write_text(content)
+        with pytest.raises(SystemExit) as stopped:
+            main(["labs", "--labs", str(tmp_path)])
+        assert stopped.value.code == 2
+        assert words in capsys.readouterr().err
+
+
 def test_without_a_checkout_it_says_where_the_labs_are(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verb, "__file__", str(tmp_path / "site-packages" / "rather" / "cli" / "labs.py"))
