@@ -16,8 +16,8 @@ from rather.evaluate.judged import Judges, rated, summary
 from rather.evaluate.policies import made_up, repeated
 from rather.evaluate.preference import labeled, preferred
 from rather.evaluate.prompted import cut, examples, page
-from rather.evaluate.samples import read_samples, row_of, write_samples
-from rather.records import Prompt, read
+from rather.evaluate.samples import read_samples, samples_of
+from rather.records import Samples, read, write
 from rather.worlds import Marn
 from rather.worlds.grammar import split_of
 from rather.worlds.noise import Noise
@@ -184,25 +184,26 @@ def test_openings_are_counted_by_prompt():
 
 
 def test_samples_come_back_as_they_were_judged(judges, tmp_path):
-    said = [(Said("re: a\u2028b", True, None), Said("", False, None)), None]  # type: ignore[arg-type]
-    write_samples(tmp_path / "s.samples.jsonl", [row_of(o, "t1", a) for o, a in zip(MAIN[:2], said, strict=True)])
-    (found,) = read_samples(tmp_path / "s.samples.jsonl", judges, ASKED).values()
-    assert found == [judges.answer(MAIN[0], one.text, one.finished) for one in said[0]]
-    assert [record.prompt for record in read(tmp_path / "s.samples.jsonl", Prompt, shape="prompt")] == [
-        o.prompt.text for o in MAIN[:2]
-    ]
+    path = tmp_path / "s.samples.jsonl"
+    said = [(Said("re: a\u2028b", True, [1]), Said("", False, [1, 2])), None]  # type: ignore[arg-type]
+    assert write(path, samples_of("sft", "prompted t1", MAIN[:2], said)) == 1  # the second was too long for the model
+    found = read_samples(path, judges, ASKED)
+    assert found == {"prompted t1": [judges.answer(MAIN[0], one.text, one.finished) for one in said[0]]}
+    assert read_samples(path, judges, ASKED, only={MAIN[1].id}) == {}
+    (record,) = read(path, Samples)
+    assert (record.responses[1].model, record.lengths) == ("sft", (1, 2))
 
 
 @pytest.mark.parametrize(
     "line",
-    ["", "{", "[]", "{}", '{"asked": "main-0000"}', '{"asked": "nobody", "prompt": ""}',
-     json.dumps({"asked": MAIN[0].id, "prompt": "another"}),
-     json.dumps({"asked": MAIN[0].id, "prompt": MAIN[0].prompt.text, "way": "t1", "responses": [3]})],
+    ["", "{", "[]", "{}", json.dumps({"id": "main-0000 t1", "prompt": "another", "responses": [{"text": "a"}]}),
+     json.dumps({"id": "nobody t1", "prompt": MAIN[0].prompt.text, "responses": [{"text": "a"}]}),
+     json.dumps({"id": f"{MAIN[0].id} t1", "prompt": MAIN[0].prompt.text, "responses": [3]})],
 )  # fmt: skip
-def test_what_is_no_sample_is_said_with_its_line(judges, tmp_path, line):
+def test_what_is_no_sample_of_this_world_is_said_in_words(judges, tmp_path, line):
     path = tmp_path / "s.samples.jsonl"
     path.write_text(line + "\n")
-    with pytest.raises(BadFile, match=r"s\.samples\.jsonl:1"):
+    with pytest.raises(BadFile, match=r"s\.samples\.jsonl"):
         read_samples(path, judges, ASKED)
-    with pytest.raises(BadFile, match="cannot be read"):
+    with pytest.raises(BadFile, match=r"nothing\.jsonl"):
         read_samples(tmp_path / "nothing.jsonl", judges, ASKED)

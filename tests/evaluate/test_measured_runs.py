@@ -93,7 +93,7 @@ def test_labelers_are_fitted_on_the_policy_that_they_see(measuring):
 
 
 def test_a_world_with_little_to_measure_is_measured_as_far_as_it_goes():
-    found, rows = measure_policy(small_policy(0), Judges(Pond()), FEW, prompted=True)
+    found, rows = measure_policy(small_policy(0), "pond", Judges(Pond()), FEW, prompted=True)
     assert not {"toxicity", "bias", "truthfulness"} & set(found) or found["benchmarks"] is not None
     assert found["closed"] == found["wrong users"] == {}
     assert rows

@@ -14,9 +14,10 @@ from rather.evaluate.asked import Asked, Group, evaluation_prompts
 from rather.evaluate.asking import ask
 from rather.evaluate.judged import Answer, Judges, rated, share, summary
 from rather.evaluate.prompted import ask_prompted
-from rather.evaluate.samples import Row, row_of
+from rather.evaluate.samples import samples_of
 from rather.evaluate.web import web_loss
 from rather.models.load import Policy
+from rather.records import Samples
 from rather.rollout import Sampling
 from rather.worlds.labelers import TRAINING
 
@@ -48,8 +49,8 @@ def how(temperature: float, prompted: bool = False) -> str:
 
 
 def measure_policy(
-    policy: Policy, judges: Judges, config: MeasureConfig, prompted: bool, say: Say = lambda part: None
-) -> tuple[dict[str, Any], list[Row]]:
+    policy: Policy, name: str, judges: Judges, config: MeasureConfig, prompted: bool, say: Say = lambda part: None
+) -> tuple[dict[str, Any], list[Samples]]:
     """prompted: also behind examples, as a base model has to be asked; it then stands for "GPT-3 prompted" """
     world = judges.world
     asked = evaluation_prompts(world, config.n)
@@ -57,7 +58,7 @@ def measure_policy(
     for one in asked:
         of.setdefault(one.group, []).append(one)
     found: dict[str, Any] = {"answers": {}, "closed": {}, "wrong users": {}}
-    rows: list[Row] = []
+    rows: list[Samples] = []
 
     def answered(group: Group, temperature: float, shown: bool = False) -> list[Answer]:
         way = how(temperature, shown)
@@ -69,7 +70,7 @@ def measure_policy(
             if shown
             else ask(policy, [prompt.text for prompt in prompts], sampling, config.seed)
         )
-        rows.extend(row_of(one, way, texts) for one, texts in zip(of[group], said, strict=True))
+        rows.extend(samples_of(name, way, of[group], said))
         if group == "main" and way == how(1):
             say("entropy")
             found["diversity"] = {"entropy": diversity.entropy(policy, [p.text for p in prompts], said)}
@@ -91,7 +92,7 @@ def measure_policy(
         if group in of:
             found["wrong users"][group] = repeated(answered(group, 1.0))
     say("many answers to one prompt")
-    found["diversity"] |= _alike(policy, of["main"][: config.alike], config, rows)
+    found["diversity"] |= _alike(policy, name, of["main"][: config.alike], config, rows)
     say("benchmarks")
     grades = tasks.benchmark_grades(policy, world, config.questions)
     found["benchmarks"] = {name: e.to_dict() for name, e in tasks.benchmark_estimates(grades).items()}
@@ -119,9 +120,11 @@ def repeated(answers: Sequence[Answer]) -> dict[str, Any]:
     return {"repeated": share([answer.features.syc for answer in answers], ids)}
 
 
-def _alike(policy: Policy, asked: Sequence[Asked], config: MeasureConfig, rows: list[Row]) -> dict[str, Any]:
+def _alike(
+    policy: Policy, name: str, asked: Sequence[Asked], config: MeasureConfig, rows: list[Samples]
+) -> dict[str, Any]:
     said = ask(policy, [one.prompt.text for one in asked], config.sampling(samples=config.times), config.seed + 1)
-    rows.extend(row_of(one, "openings", texts) for one, texts in zip(asked, said, strict=True))
+    rows.extend(samples_of(name, "openings", asked, said))
     return diversity.openings([[one.text for one in texts] for texts in said if texts is not None])
 
 

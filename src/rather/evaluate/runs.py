@@ -24,9 +24,10 @@ from rather.evaluate.policies import MeasureConfig, measure_policy
 from rather.evaluate.preference import labeled
 from rather.evaluate.results import Found, matches, read_result, result_path, samples_path, write_result
 from rather.evaluate.rewards import best_of, reward_accuracy
-from rather.evaluate.samples import read_samples, row_of, write_samples
+from rather.evaluate.samples import read_samples, samples_of
 from rather.models.fingerprint import fingerprint_folder
 from rather.models.load import load_policy
+from rather.records import Samples, write
 from rather.stages.reward_scoring import Scorer
 from rather.worlds.named import world_named
 from rather.worlds.noise import Noise
@@ -34,6 +35,7 @@ from rather.worlds.noise import Noise
 LABELERS = "labelers"
 RANKED = 6  # answers to a prompt that labelers rank
 BEST_OF = 64
+FORM = 2  # of what is measured and how it is written: files of another one are made again
 Say = Callable[[str], None]
 
 
@@ -79,7 +81,7 @@ class Measuring:
         found = {"model": name, "weights": fingerprint_folder(self._folder(name)), "world": self.words}
         if is_reward_model(self._folder(name)):
             found["labelers"] = fingerprint_folder(self._folder(self.seen()))
-        return found | {"settings": self.config.model_dump(exclude={"slots"})}
+        return found | {"settings": self.config.model_dump(exclude={"slots"}), "form": FORM}
 
     def measure(self, name: str, again: bool = False) -> Found:
         """Of a model of the run, or of `labelers`; from the file where nothing changed."""
@@ -95,11 +97,13 @@ class Measuring:
             measured, rows = self._reward_model(name)
         else:
             policy = load_policy(self._folder(name))
-            measured, rows = measure_policy(policy, self.judges, self.config, is_base(name), partial(self._part, name))
+            measured, rows = measure_policy(
+                policy, name, self.judges, self.config, is_base(name), partial(self._part, name)
+            )
             measured["parameters"] = policy.model.num_parameters()
         path.parent.mkdir(parents=True, exist_ok=True)
         if rows:
-            write_samples(samples_path(self.run, name), rows)
+            write(samples_path(self.run, name), rows)
         return write_result(path, about, measured, began)
 
     def already(self, name: str) -> Found | None:
@@ -136,11 +140,11 @@ class Measuring:
             raise NotReady(f"{self.run} has no model {name!r}.{nearest(name, self.models)}", known)
         return self.models[name]
 
-    def _sampled(self, prompts: Sequence[Asked], samples: int) -> tuple[list[Answer], list[dict[str, Any]]]:
+    def _sampled(self, prompts: Sequence[Asked], samples: int) -> tuple[list[Answer], list[Samples]]:
         policy = load_policy(self._folder(self.seen()))
         texts = [one.prompt.text for one in prompts]
         said = ask(policy, texts, self.config.sampling(samples=samples), self.config.seed + 2)
-        rows = [row_of(one, f"of {samples}", texts) for one, texts in zip(prompts, said, strict=True)]
+        rows = samples_of(self.seen(), f"of {samples}", prompts, said)
         answers = [
             self.judges.answer(one, text.text, text.finished)
             for one, texts in zip(prompts, said, strict=True)
@@ -148,14 +152,14 @@ class Measuring:
         ]
         return answers, rows
 
-    def _labelers(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _labelers(self) -> tuple[dict[str, Any], list[Samples]]:
         self._part(LABELERS, "agreement")
         main = [one for one in self.asked if one.group == "main"][: max(2, self.config.n // 2)]
         answers, rows = self._sampled(main, RANKED)
         _, found = labeled(self.judges, answers, self.config.seed)
         return found, rows
 
-    def _reward_model(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _reward_model(self, name: str) -> tuple[dict[str, Any], list[Samples]]:
         noise = self.noise()
         self._part(name, "accuracy")
         scorer = Scorer.load(self._folder(name))

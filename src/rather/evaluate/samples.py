@@ -1,37 +1,34 @@
-"""The answers that measurements rest on, as lines that people and `records.read` can read; judged anew when needed."""
+"""The answers that measurements rest on, as a file of `records.Samples`; judged anew when they are needed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
-from rather.errors import BadFile
+from rather.errors import BadFile, BadRecord
 from rather.evaluate.asked import Asked
 from rather.evaluate.asking import Said
 from rather.evaluate.judged import Answer, Judges
-from rather.records.lines import write_lines
+from rather.records import Response, Samples, read
 
-Row = dict[str, Any]
-
-
-def row_of(asked: Asked, way: str, answers: Sequence[Said] | None) -> Row:
-    """A prompt with its answers. answers: None where the prompt was too long for the model"""
-    return {
-        "id": f"{asked.id} {way}",
-        "prompt": asked.prompt.text,
-        "category": asked.prompt.category,
-        "source": asked.prompt.source,
-        "split": "test",
-        "asked": asked.id,
-        "way": way,
-        "responses": [{"text": said.text, "finished": said.finished} for said in answers or ()],
-    }
+AGAIN = "Measure it again:  rather world measure RUN NAME --again"
 
 
-def write_samples(path: Path, rows: Sequence[Row]) -> None:
-    write_lines(path, rows)
+def samples_of(model: str, way: str, asked: Sequence[Asked], said: Sequence[tuple[Said, ...] | None]) -> list[Samples]:
+    """One record for each prompt that the model could read; its id is the prompt's and the way of asking."""
+    return [
+        Samples(
+            id=f"{one.id} {way}",
+            prompt=one.prompt.text,
+            category=one.prompt.category,
+            source=one.prompt.source,
+            split="test",
+            responses=tuple(Response(text=text.text, finished=text.finished, model=model) for text in texts),
+            lengths=tuple(len(text.tokens) for text in texts),
+        )
+        for one, texts in zip(asked, said, strict=True)
+        if texts is not None
+    ]
 
 
 def read_samples(
@@ -44,27 +41,18 @@ def read_samples(
     known = {one.id: one for one in asked}
     found: dict[str, list[Answer]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _bad(path, str(error)) from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            one = known[row["asked"]]
-            if one.prompt.text != row["prompt"]:
-                raise KeyError(row["asked"])
-            if only is not None and one.id not in only:
-                continue
-            answers = [judges.answer(one, str(said["text"]), bool(said["finished"])) for said in row["responses"]]
-            found.setdefault(str(row["way"]), []).extend(answers)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise _bad(f"{path}:{number}", f"{type(error).__name__} {error}") from None
+        records = list(read(path, Samples, shape="samples"))
+    except (BadFile, BadRecord) as error:
+        raise BadFile(error.found if isinstance(error, BadFile) else str(error), error.expected, AGAIN) from None
+    if not records:
+        raise BadFile(f"{path} holds no samples.", "Expected what was written when the model was measured.", AGAIN)
+    for record in records:
+        id, _, way = record.id.partition(" ")
+        if id not in known or known[id].prompt.text != record.prompt:
+            raise BadFile(
+                f"{path}: this world asks no {id!r} in these words.", "Expected samples of the run's world.", AGAIN
+            )
+        if only is None or id in only:
+            answers = (judges.answer(known[id], said.text, said.finished) for said in record.responses)
+            found.setdefault(way, []).extend(answers)
     return found
-
-
-def _bad(where: str | Path, why: str) -> BadFile:
-    return BadFile(
-        f"{where} cannot be read as samples of this world: {why}.",
-        "Expected what was written when the model was measured.",
-        "Measure it again:  rather world measure RUN NAME --again",
-    )
