@@ -37,6 +37,7 @@ class _Row:
     key: str
     prompt: str | Sequence[Message]
     responses: list[tuple[str, bool]]  # text, finished
+    judged: bool = False  # a model's answers, as people compared them
     prompt_text: str = ""
     response_texts: list[str] = field(default_factory=list)
 
@@ -175,7 +176,9 @@ class Encoder:
             raise BadModel(f"Record {row.key!r}: {error.found}", error.expected, error.do) from error
 
     def _tree(self, row: _Row, prompt: Ids, responses: list[Ids], tally: Tally) -> Tree | None:
-        if not all(responses):
+        # An answer that a model ended at once is its EOS: a reward model has to learn what that is worth. Nobody
+        # demonstrates nothing, so in step 1 it is a mistake somewhere.
+        if not all(ids or (row.judged and ended) for ids, (_, ended) in zip(responses, row.responses, strict=True)):
             tally.untrained.append(row.key)
             return None
         if not set(prompt) - {self.bos_id}:
@@ -245,9 +248,9 @@ def _row(record: Record) -> _Row:
         case Demonstration():
             return _Row(record.id, record.prompt, [(record.response, True)])
         case Ranking():
-            return _Row(record.id, record.prompt, [(r.text, r.finished) for r in record.responses])
+            return _Row(record.id, record.prompt, [(r.text, r.finished) for r in record.responses], True)
         case Comparison():
-            return _Row(record.id, record.prompt, [(r.text, r.finished) for r in (record.a, record.b)])
+            return _Row(record.id, record.prompt, [(r.text, r.finished) for r in (record.a, record.b)], True)
     kind = type(record).__name__.lower()
     name = getattr(record, "id", "?")
     reason = "ratings are for reports" if isinstance(record, Rating) else "no response follows"

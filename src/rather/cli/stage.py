@@ -83,7 +83,7 @@ def stage(
     """
 
     def door(work: Callable[..., Mapping[str, Any]]) -> click.Command:
-        @click.command(verb, help=work.__doc__, epilog=_keys(config), context_settings={"max_content_width": 120})
+        @click.command(verb, help=work.__doc__, epilog=keys_of(config), context_settings={"max_content_width": 120})
         @click.argument("words", nargs=-1, metavar="[RUN] [RECIPE.toml] [KEY=VALUE]...")
         @click.option("--name", default=name, show_default=True, help="The stage's folder below RUN.")
         @click.option("--resume", is_flag=True, help="Go on with what was begun there.")
@@ -131,7 +131,7 @@ def _has(recipe: Path, table: str) -> bool:
     return isinstance(toml.read(recipe).get(table), dict)
 
 
-def _keys(config: type[Config]) -> str:
+def keys_of(config: type[Config]) -> str:
     """The settings, for --help. \\b keeps click from filling the lines into a paragraph."""
     rows = []
     for key, kind, default, comment in describe(config):

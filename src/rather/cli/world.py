@@ -35,7 +35,7 @@ JSON = click.option("--json", "as_object", is_flag=True, help="One JSON object o
 
 
 # What needs torch is imported when it is called.
-LATER = {"measure": "measure", "claims": "claims"}
+LATER = {"rank": ("rank", "command"), "measure": ("measure", "measure"), "claims": ("claims", "claims")}
 
 
 class _Group(click.Group):
@@ -45,7 +45,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in LATER:
             return super().get_command(ctx, name)
-        command: click.Command = getattr(importlib.import_module(f"rather.cli.{LATER[name]}"), name)
+        module, attribute = LATER[name]
+        command: click.Command = getattr(importlib.import_module(f"rather.cli.{module}"), attribute)
         return command
 
 
