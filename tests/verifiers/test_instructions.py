@@ -8,7 +8,7 @@ import json
 import pytest
 
 from rather.errors import BadRecord
-from rather.verifiers import INSTRUCTIONS, follows, ifeval
+from rather.verifiers import INSTRUCTIONS, choice, follows, ifeval
 from rather.verifiers.instructions import count_sentences
 from rather.verifiers.languages import language_of
 
@@ -163,3 +163,13 @@ def test_we_agree_with_the_stored_verdicts_of_ifeval(shared_data, how):
                 differ.add(row["id"])
     assert judged == 407
     assert differ == DIFFER[how]
+
+
+@pytest.mark.parametrize("piece", ["[", "<", ". ", ".", "p. ", "\n", "*", "a "])
+def test_a_response_of_one_thing_over_and_over_is_judged_as_well(piece):
+    # Of patterns that take the square of the time this took minutes; now it is far below a second.
+    response = piece * (20_000 // len(piece))
+    given = {name: value for _, settings, _, _ in CASES for name, value in settings.items()}
+    for name in INSTRUCTIONS:
+        follows(response, name, given)
+    choice(response, "A", ["x", "y"])

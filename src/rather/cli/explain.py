@@ -12,7 +12,7 @@ from rather import explain as explaining
 from rather.errors import BadFile, BadSetting, visible
 from rather.explain import Explanation, endpoint, explain_recipe, explain_run, in_words
 
-LONGEST = 2_000_000  # characters of a text: a book is read, a disk image is not
+LONGEST = 100_000  # characters of a text: a paper is read, a book is not
 
 
 @click.command()

@@ -9,6 +9,7 @@ list ("no critic, reference or KL penalty") holds for the whole list.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -71,6 +72,9 @@ OURS = re.compile(
 OTHERS_AFTER = re.compile(r"^(?:['’]s\b|-like\b|[- ](?:based )?(?:\w+ )?baselines?\b)", re.I)
 
 
+LONGEST = 700  # characters of a sentence; what has no full stop is cut, because patterns look a sentence through
+
+
 @dataclass(frozen=True)
 class Mention:
     """One place where a term stands: which sentence, where in it, and what is said of it."""
@@ -84,7 +88,7 @@ class Mention:
 
 def sentences(text: str) -> list[str]:
     parts = (" ".join(part.split()) for part in SENTENCE_END.split(text))
-    return [part for part in parts if part]
+    return [piece for part in parts if part for piece in textwrap.wrap(part, LONGEST, break_on_hyphens=False)]
 
 
 def mentions(pattern: re.Pattern[str], said: list[str]) -> Iterator[Mention]:

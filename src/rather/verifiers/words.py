@@ -22,7 +22,8 @@ STATED = re.compile(
     r"[*_`(\[\"']*([A-Z])(?![\w'’])",
     re.I,
 )
-ALONE = re.compile(r"^\s*[*_`(\[]*([A-Z])[*_`)\]]*(?:[.:)]|\s*$)", re.M)
+# White space of one line: over many empty lines `\s*` would try every pair of them.
+ALONE = re.compile(r"^[ \t]*[*_`(\[]{0,4}([A-Z])[*_`)\]]{0,4}(?:[.:)]|[ \t]*$)", re.M)
 
 
 def choice(response: str, answer: str, choices: Sequence[str] | Mapping[str, str] = ()) -> Verdict:
