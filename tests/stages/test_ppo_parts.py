@@ -29,7 +29,7 @@ from rather.stages.episodes import Episodes
 from rather.stages.ppo import train_ppo
 from rather.stages.ppo_checks import SelfTest
 from rather.stages.ppo_config import PRESETS, PPOConfig
-from rather.stages.ppo_start import first_critic, truncation_token
+from rather.stages.ppo_start import first_critic, is_reward_itself, truncation_token
 from rather.stages.scorers import BadScore, ByModel, encoded_again, http_judge, named_judge, reward_named, scorer_of
 from rather.stages.steps import Share
 
@@ -153,6 +153,21 @@ def test_a_reward_model_of_another_tokenizer_reads_the_text_in_its_own_words():
 def test_a_critic_from_a_reward_that_is_no_model_is_refused():
     with pytest.raises(BadSetting, match="there is none"):
         first_critic(small_policy(), lengths_of, PPOConfig())
+
+
+def test_a_reward_model_that_learned_from_another_separator_is_refused():
+    reward = replace(small_reward(), scoring={"separator": "\n\n", "slope": None})
+    with pytest.raises(BadSetting, match=r"joined by '\\n\\n'; here they are joined by '\\n'"):
+        ByModel(reward, small_policy())
+    ByModel(reward, small_policy(), separator="\n\n")
+
+
+def test_a_score_with_length_taken_off_is_not_what_the_critic_begins_with():
+    config = PPOConfig()
+    assert is_reward_itself(small_reward(), config)
+    assert is_reward_itself([small_reward()], config)
+    assert not is_reward_itself(replace(small_reward(), scoring={"slope": 0.1}), config)
+    assert not is_reward_itself([small_reward(), small_reward()], config)
 
 
 # ---- planted faults are named

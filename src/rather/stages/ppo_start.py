@@ -71,7 +71,9 @@ def reward_models(reward: Rewards) -> list[Reward]:
 def is_reward_itself(reward: Rewards, config: PPOConfig) -> bool:
     """Whether the score is the very number that the critic began by giving."""
     alone = isinstance(reward, Reward) or (not callable(reward) and len(reward) == 1)
-    return config.critic_from == "reward" and alone
+    # What was taken off for length is taken off the score, and no part of the network.
+    plain = all(one.scoring is None or not one.scoring.get("slope") for one in reward_models(reward))
+    return config.critic_from == "reward" and alone and plain
 
 
 def truncation_token(policy: Policy, config: PPOConfig) -> int | None:

@@ -67,6 +67,13 @@ class ByModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "same_tokens", same_tokens(self.reward.tokenizer, self.policy.tokenizer))
+        own = (self.reward.scoring or {}).get("separator", self.separator)
+        if own != self.separator and self.policy.tokenizer.chat_template is None and self.same_tokens:
+            raise BadSetting(
+                f"The reward model learned from texts joined by {own!r}; here they are joined by {self.separator!r}.",
+                "Without a chat template, prompt and response are joined by the same separator everywhere.",
+                f"separator={json.dumps(own)}, if the policy learned with it too",
+            )
         use_trees(self.reward.model.body)
         self.reward.model.requires_grad_(False).eval()
         computing_in(self.reward.model.body, self.compute)
