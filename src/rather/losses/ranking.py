@@ -101,7 +101,7 @@ def rao_kupper_loss(
     return _mean_of_prompt_means(-torch.where(is_tie, log_tie, log_win), is_pair | is_tie, denominator, weights)
 
 
-def plackett_luce_loss(scores: Tensor, ranks: Tensor, denominator: float) -> Tensor:
+def plackett_luce_loss(scores: Tensor, ranks: Tensor, denominator: float, weights: Tensor | None = None) -> Tensor:
     """The whole ranking as a row of choices: best of all, best of the rest, ... (Plackett 1975). scores, ranks: (P, K)
 
     Each response is chosen from itself and all that rank below it; tied responses are not weighed against each other,
@@ -115,7 +115,7 @@ def plackett_luce_loss(scores: Tensor, ranks: Tensor, denominator: float) -> Ten
     log_z = filled[:, None, :].expand_as(rivals).masked_fill(~rivals, -torch.inf).logsumexp(2)  # (P, K)
     had_choice = is_pair.any(2)  # (P, K)
     nll = (log_z - filled) * had_choice  # (P, K)
-    return (nll.sum(1) / had_choice.sum(1).clamp(min=1)).sum() / _positive(denominator)
+    return _sum_of_means(nll.sum(1) / had_choice.sum(1).clamp(min=1), denominator, weights)
 
 
 class Pairs(NamedTuple):
@@ -142,6 +142,10 @@ def _leads(scores: Tensor, ranks: Tensor) -> Tensor:
 
 def _mean_of_prompt_means(nll: Tensor, is_pair: Tensor, denominator: float, weights: Tensor | None = None) -> Tensor:
     means = nll.masked_fill(~is_pair, 0.0).sum((1, 2)) / is_pair.sum((1, 2)).clamp(min=1)  # (P,)
+    return _sum_of_means(means, denominator, weights)
+
+
+def _sum_of_means(means: Tensor, denominator: float, weights: Tensor | None) -> Tensor:
     if weights is not None:
         assert weights.shape == means.shape, f"{tuple(weights.shape)} weights for {len(means)} rankings"
         means = means * weights
