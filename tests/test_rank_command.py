@@ -15,6 +15,7 @@ from rather.errors import BadSetting, NotReady
 from rather.models.load import Policy, save_policy
 from rather.models.tiny import TinyConfig, tiny
 from rather.records import Ranking, Response, read
+from rather.stages.reward_data import judged
 from rather.worlds import Marn
 from rather.worlds.judging import task_of
 from rather.worlds.writing import stage_prompts
@@ -99,3 +100,7 @@ def test_an_answer_that_ended_at_once_is_its_eos_for_the_reward_model():
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template)
     (tree,), _ = encoder.encode_all([record])
     assert tree.responses[0].tolist() == [encoder.eos_id]
+    again = record.model_copy(update={"id": "2", "labeler": "another"})
+    (element,), _ = judged([record, again], encoder)  # two labelers, one tree
+    assert [list(tree.responses[0]) for tree in [element.tree]] == [[encoder.eos_id]]
+    assert len(element.records) == 2

@@ -68,7 +68,7 @@ class _Group:
         new = dict(self.responses)
         for response in ranking.responses:
             # A text that a ranking holds twice is two responses: two places in one order are not one.
-            bare, copies = Response(text=response.text, finished=response.finished), 0
+            bare, copies = response.model_copy(update={"model": None, "score": None}), 0
             while new.setdefault(_copy(bare, copies), len(new)) in places:
                 copies += 1
             places.append(new[_copy(bare, copies)])
