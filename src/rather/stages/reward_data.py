@@ -59,7 +59,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.records: list[Ranking] = []
-        self.responses: dict[Response, int] = {}  # without model and score, by which equal texts may differ
+        self.responses: dict[Response, int] = {}
         self.places: list[tuple[int, ...]] = []
 
     def add(self, ranking: Ranking) -> bool:
@@ -68,10 +68,10 @@ class _Group:
         new = dict(self.responses)
         for response in ranking.responses:
             # A text that a ranking holds twice is two responses: two places in one order are not one.
-            bare, copies = response.model_copy(update={"model": None, "score": None}), 0
-            while new.setdefault(_copy(bare, copies), len(new)) in places:
+            copies = 0
+            while new.setdefault(_copy(response, copies), len(new)) in places:
                 copies += 1
-            places.append(new[_copy(bare, copies)])
+            places.append(new[_copy(response, copies)])
         if self.records and len(new) > MOST:
             return False
         self.responses = new
@@ -81,7 +81,8 @@ class _Group:
 
 
 def _copy(response: Response, number: int) -> Response:
-    return response.model_copy(update={"model": f"copy {number}"}) if number else response
+    """Without what equal texts may differ in; a name it has, because only a model may say nothing."""
+    return response.model_copy(update={"model": f"copy {number}", "score": None})
 
 
 def _by_prompt(rankings: Iterable[Ranking]) -> list[_Group]:
