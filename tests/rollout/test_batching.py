@@ -10,10 +10,10 @@ import torch
 from policies import ended_more_often, policy_of, prompts_of, seeds
 
 from families import FAMILIES
-from rather.models.cache import SlotCache
 from rather.models.dropout import dropout_of, set_dropout
 from rather.models.load import Policy
 from rather.models.logprobs import use_trees
+from rather.models.slots import SlotCache
 from rather.rollout import Sampling, sample, samples, tokens
 
 
@@ -83,6 +83,19 @@ def test_more_samples_than_slots_share_one_reading_of_their_prompt(monkeypatch):
     handle.remove()
     assert [w for w in widths if w > 1] == [128]  # one row
     assert len({s.tokens.tobytes() for s in rollout.samples[0]}) > 20
+
+
+def test_samples_that_live_on_while_most_end_at_once_say_what_they_say_alone():
+    """The slots move together before any of them has made a step."""
+    policy = ended_more_often(policy_of("llama"), by=5.0)
+    prompt = np.arange(10, 40, dtype=np.int32)
+    how = Sampling(max_new_tokens=6, samples=64)
+    together = said(policy, [prompt], how, seeds(1, 64))
+    living = [(key, value) for key, value in together.items() if len(value[0]) > 1]
+    assert 0 < len(living) <= 32
+    for (_, seed), (tokens_of_it, _) in living:
+        ((alone,),) = sample(policy, [prompt], Sampling(max_new_tokens=6), np.array([[seed]])).samples
+        assert alone.tokens.tolist() == tokens_of_it
 
 
 def test_a_training_model_is_sampled_without_dropout_and_left_as_it_was():

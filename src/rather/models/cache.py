@@ -1,26 +1,19 @@
-"""Keys and values for sampling, under a model's own forward: caches that transformers' models fill and read.
+"""Keys and values of prompts, read for sampling: packed into rows, through the tree attention that training uses.
 
-Prompts go through packed rows and tree attention, and `RowStates` keeps what their layers computed. From there a
-prompt is copied into as many slots of a `SlotCache` as it has samples, and one decoding step takes every slot one
-token further, each at its own position. Slots are static: nothing is concatenated, shapes repeat.
-
-Attention over slots is two batched products and a softmax, over slices as long as the slots in them. On a CPU the
-fused kernel is no match for them with one query a head: over 64 slots of 160 keys, 8 heads of 32, it took 3 to 5 ms a
-layer on one thread, and these 1 to 2.
+`RowStates` keeps what the layers computed under the model's own forward. `rather.models.slots` goes on from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface, Cache, PreTrainedModel
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
 
 from rather.batches.packing import ROW_STEP, SEGMENT_STEP, Row, Segment, round_up
 from rather.batches.trees import Tokens
@@ -29,12 +22,9 @@ from rather.models.attention import Layout, reading
 from rather.models.logprobs import attends_elsewhere, hidden_states
 from rather.models.tokenizers import quiet
 
-NAME = "rather_slots"
-LENGTH_STEP = 32  # slices over the cache are rounded up to this many keys, so that the shapes of the products repeat
 # On the CPU this was tried on, a row of a float32 product has the same bits in every product of four rows or more, and
 # others in one of fewer. With at least eight, a sample does not depend on how many others are sampled beside it.
 LEAST_ROWS = 8
-GROUP = 16  # slots that are read together, as far as the longest of them reaches
 
 
 @dataclass(frozen=True)
@@ -43,6 +33,12 @@ class Prefix:
 
     states: list[tuple[Tensor, Tensor]]
     length: int
+
+    def shape(self) -> Prefix:
+        """No tokens of the same layers, heads and numbers, which keep nothing alive."""
+        return Prefix(
+            [(k.new_empty(len(k), 0, k.shape[2]), v.new_empty(len(v), 0, v.shape[2])) for k, v in self.states], 0
+        )
 
 
 class RowStates(Cache):
@@ -64,119 +60,6 @@ class RowStates(Cache):
             Prefix([(k[:, at : at + length], v[:, at : at + length]) for k, v in self.states], length)
             for at, length, *_ in row.segments
         ]
-
-
-class SlotCache(Cache):
-    """Keys and values of S sequences, each in a slot of its own. `step` is the decoding step that goes on."""
-
-    def __init__(self, slots: int, length: int) -> None:
-        super().__init__(layers=[])
-        self.slots, self.length = slots, length
-        self.keys: list[Tensor] = []  # per layer (S, H_kv, length, d)
-        self.values: list[Tensor] = []
-        self.step: Step | None = None
-
-    def fill(self, slot: int, prefix: Prefix) -> None:
-        """Begin a slot with a prompt. What another sequence left behind it is hidden by the mask."""
-        if not self.keys:
-            for key, value in prefix.states:  # zeros, not empty: what is hidden has to be finite
-                self.keys.append(key.new_zeros(self.slots, len(key), self.length, key.shape[-1]))
-                self.values.append(value.new_zeros(self.slots, len(value), self.length, value.shape[-1]))
-        for layer, (key, value) in enumerate(prefix.states):
-            self.keys[layer][slot, :, : prefix.length] = key
-            self.values[layer][slot, :, : prefix.length] = value
-
-    def keep(self, slots: Sequence[int], length: int) -> None:
-        """Move these slots to the front, as many tokens of each as are asked for."""
-        index = torch.tensor(slots, device=self.keys[0].device)
-        for states in (*self.keys, *self.values):
-            states[: len(slots), :, :length] = states[index, :, :length]
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """One more token for each of the step's n slots: (n, H_kv, 1, d) -> (n, H_kv, live, d)."""
-        assert self.step is not None, "a slot cache is updated within `decode`"
-        step, keys, values = self.step, self.keys[layer_idx], self.values[layer_idx]
-        keys[step.index, :, step.positions] = key_states[:, :, 0]  # (n, H_kv, d)
-        values[step.index, :, step.positions] = value_states[:, :, 0]
-        return keys[: len(step.index), :, : step.live], values[: len(step.index), :, : step.live]
-
-
-class Step:
-    """What the attention of every layer needs to know of one decoding step.
-
-    places: where the new token of each of the n slots stands; it sees itself and everything before it
-    positions: (n,) int64, the same as a tensor
-    groups: (first slot, slot after the last, keys to be read) of slots that are read together
-    """
-
-    def __init__(self, places: Sequence[int], device: torch.device) -> None:
-        self.positions = torch.tensor(places, device=device)
-        self.index = torch.arange(len(places), device=device)
-        self.live = round_up(max(places) + 1, LENGTH_STEP)
-        self.groups = [
-            (at, min(at + GROUP, len(places)), round_up(max(places[at : at + GROUP]) + 1, LENGTH_STEP))
-            for at in range(0, len(places), GROUP)
-        ]
-        self._masks: dict[Any, Tensor] = {}
-
-    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """(n, 1, live) to be added to scores: 0 where a key is seen, -inf where not."""
-        key = (window, dtype)
-        if key not in self._masks:
-            distance = self.positions[:, None] - torch.arange(self.live, device=self.positions.device)
-            hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
-            self._masks[key] = mask[:, None]
-        return self._masks[key]
-
-
-_step: ContextVar[Step | None] = ContextVar("step", default=None)
-
-
-def slot_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **other: Any,
-) -> tuple[Tensor, None]:
-    """query (n, H, 1, d), key and value (n, H_kv, live, d) -> (n, 1, H, d). A key head is read once for its queries."""
-    step = _step.get()
-    assert step is not None, "slot attention was called outside `decode`"
-    n, heads, _, size = query.shape
-    kv_heads, live = key.shape[1:3]
-    query = (query * (size**-0.5 if scaling is None else scaling)).view(n, kv_heads, heads // kv_heads, size)
-    mask = step.mask(None if sliding_window is None or sliding_window >= live else sliding_window, query.dtype)
-    found = []
-    for start, end, read in step.groups:
-        # Slots and heads are one dimension of a view, so the products read the cache where it lies.
-        slots = slice(start, end)
-        k, v = (states[slots, :, :read].flatten(0, 1) for states in (key, value))  # (slots * H_kv, read, d)
-        scores = _scores(query[slots].flatten(0, 1), k)  # (slots * H_kv, group, read)
-        if softcap is not None:
-            scores = torch.tanh(scores / softcap) * softcap
-        scores = scores.view(end - start, heads, read) + mask[slots, :, :read]
-        weights = torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype)
-        found.append(torch.bmm(weights.view(len(k), -1, read), v).view(end - start, 1, heads, -1))
-    return torch.cat(found), None
-
-
-AttentionInterface.register(NAME, slot_attention)
-
-
-def _scores(query: Tensor, key: Tensor) -> Tensor:
-    """query (n, group, d), key (n, read, d) -> (n, group, read)"""
-    if query.shape[1] == 1 and key.dtype == torch.bfloat16:
-        # Keys from the left: on a CPU the product with one bfloat16 row from the left first copies all keys.
-        return torch.bmm(key, query.transpose(1, 2)).transpose(1, 2)
-    return torch.bmm(query, key.transpose(1, 2))
 
 
 @contextmanager
@@ -213,27 +96,6 @@ def read_prompts(model: PreTrainedModel, prompts: Sequence[Tokens]) -> tuple[lis
             logits_to_keep=torch.tensor(last, device=row.tokens.device),
         )
     return cache.prefixes(row), out.logits[0, : len(prompts)]
-
-
-def decode(model: PreTrainedModel, cache: SlotCache, tokens: Sequence[int], places: Sequence[int]) -> Tensor:
-    """One step of the first n slots: each takes its token at its place. Returns (n, V) the logits that follow."""
-    device = _device(model)
-    cache.step = Step(places, device)
-    outer = _step.set(cache.step)
-    try:
-        with attending(model, NAME):
-            out = model(
-                input_ids=torch.tensor(tokens, device=device)[:, None],
-                position_ids=cache.step.positions[:, None],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-    finally:
-        _step.reset(outer)
-        cache.step = None
-    logits: Tensor = out.logits[:, 0]
-    return logits
 
 
 def prompt_row(prompts: Sequence[Tokens]) -> Row:

@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from rather.batches.packing import round_up
 from rather.batches.trees import Tokens
-from rather.models.cache import LEAST_ROWS, LENGTH_STEP, Prefix, SlotCache, decode, read_prompts
+from rather.models.cache import LEAST_ROWS, Prefix, read_prompts
+from rather.models.slots import GROUP, SlotCache, decode, may_share
 from rather.rollout.drawing import draw, uniforms
 from rather.rollout.types import Sample, Sampling, Token
 
@@ -32,6 +33,7 @@ class Request:
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.uniforms = np.zeros(0)  # drawn when it begins
+        self.prefix: Prefix | None = None  # once it has begun
         self.last = self.finished = False
 
     @property
@@ -76,11 +78,12 @@ class Batch:
         # The longest first: slots that live at one time are then about equally long, and the slice over them short.
         self.unread = deque(sorted(by_prompt.values(), key=lambda group: -len(group[0].prompt_tokens)))
         self.ready: deque[_Read] = deque()
-        longest = max((len(request.prompt_tokens) for request in requests), default=0)
         rows = min(_rows(len(requests)), round_up(sampling.slots, LEAST_ROWS))
         self.slots: list[Request | None] = [None] * rows
-        # A slot never holds its response's last token, which nothing follows.
-        self.cache = SlotCache(len(self.slots), round_up(longest + sampling.max_new_tokens, LENGTH_STEP))
+        # Samples of one prompt read its keys together. Their slots then hold what follows it, all about equally long.
+        longest = max((len(request.prompt_tokens) for request in requests), default=0)
+        self.shared = sampling.samples > 1 and may_share(model, longest + sampling.max_new_tokens)
+        self.cache = SlotCache(rows, rows if self.shared else GROUP)
 
     def run(self) -> Iterator[Events]:
         """What came of each step. Between steps the model is as it was found."""
@@ -108,7 +111,10 @@ class Batch:
         events = self._draw(torch.stack([read.logits for _, _, read in begun]), [r for _, r, _ in begun])
         for slot, request, read in begun:
             if not request.last:
-                self.cache.fill(slot, read.prefix)
+                if self.shared:
+                    request.prefix = read.prefix
+                else:
+                    self.cache.fill(slot, read.prefix)
                 self.slots[slot] = request
         return events
 
@@ -127,13 +133,24 @@ class Batch:
         live = [(slot, request) for slot, request in enumerate(self.slots) if request is not None]
         some_token = live[0][1].tokens[-1]
         tokens = [some_token if r is None else r.tokens[-1] for r in self.slots]
-        places = [0 if r is None else r.place for r in self.slots]
-        logits = decode(self.model, self.cache, tokens, places)
+        places = [0 if r is None else self._place(r) for r in self.slots]
+        prefixes = None
+        if self.shared:  # idle slots read along with somebody
+            prefixes = [self._prefix(live[0][1] if r is None else r) for r in self.slots]
+        logits = decode(self.model, self.cache, tokens, places, prefixes)
         if len(live) < len(self.slots):
             logits = logits[[slot for slot, _ in live]]
         events = self._draw(logits, [request for _, request in live])
         self.slots = [None if request is None or request.last else request for request in self.slots]
         return events
+
+    def _prefix(self, request: Request) -> Prefix:
+        assert request.prefix is not None, "it has begun"
+        return request.prefix
+
+    def _place(self, request: Request) -> int:
+        """Where the request's last token stands in its slot."""
+        return request.place - len(request.prompt_tokens) if self.shared else request.place
 
     def _draw(self, logits: Tensor, requests: Sequence[Request]) -> Events:
         """The next token of each of these requests, (n, V) -> n events."""
@@ -156,7 +173,7 @@ class Batch:
         if self.ready or self.unread or rows >= len(self.slots):
             return
         requests = [self.slots[slot] for slot in live]
-        self.cache.keep(live, max(request.place for request in requests if request is not None))
+        self.cache.keep(live, rows, max(self._place(request) for request in requests if request is not None) + 1)
         self.slots = requests + [None] * (rows - len(live))
 
 
