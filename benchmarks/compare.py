@@ -16,6 +16,7 @@ from benchmarks.tasks import Task
 LOSS_TOLERANCE = 1e-2  # in bf16
 # Relative. The peer's bf16 weights alone move it by a tenth: rank4 mini, 24 pairs at a time, 3.62 in fp32, 4.00 so.
 GRADIENT_TOLERANCE = 0.15
+TOKENS_TOLERANCE = 0.5  # relative: responses of ragged lengths are drawn, by each system its own
 CLOSE = 0.9  # of the best trial: two trials this near are decided by the rounds
 FINALISTS = 2
 
@@ -131,7 +132,7 @@ def alternate(ours: Runner, peers: Sequence[Runner], rounds: int, say: Say) -> l
 
 
 def judge(rounds: Sequence[tuple[list[Step], list[Step]]], usual: float) -> dict[str, Any]:
-    """The same rounds three ways: undisturbed steps by wall time, the same by CPU time, and every step by wall time."""
+    """The same rounds four ways: undisturbed steps by wall time and by CPU time, and every step by both."""
 
     def undisturbed(steps: Sequence[Step]) -> list[Step]:
         return [step for step in steps if is_clean(step, usual)]
@@ -141,6 +142,7 @@ def judge(rounds: Sequence[tuple[list[Step], list[Step]]], usual: float) -> dict
         "clean": Comparison.of(clean),
         "cpu": Comparison.of(clean, cpu),
         "all": Comparison.of(rounds),
+        "all_cpu": Comparison.of(rounds, cpu),
         "steps": {
             name: {
                 "clean": sum(len(each[side]) for each in clean),
@@ -155,7 +157,7 @@ def _row(
     task: Task, size: Size, threads: int, plan: Plan, peak: float, ours: Process, peer: Process, judged: dict[str, Any]
 ) -> dict[str, Any]:
     per_unit = task.flops_per_unit(size)
-    clean, by_cpu, every = judged["clean"], judged["cpu"], judged["all"]
+    clean, by_cpu, every, every_cpu = judged["clean"], judged["cpu"], judged["all"], judged["all_cpu"]
     return {
         "name": task.name,
         "size": size.name,
@@ -176,6 +178,10 @@ def _row(
         "ratio_all": every.ratio,
         "spread_all": every.spread,
         "n_all": every.n,
+        "ours_all_cpu": _per(every_cpu.ours, per_unit),
+        "peer_all_cpu": _per(every_cpu.peer, per_unit),
+        "ratio_all_cpu": every_cpu.ratio,
+        "spread_all_cpu": every_cpu.spread,
         "steps": judged["steps"],
         "peak_flops": peak,
         "peak_share": _per(clean.ours, peak),
@@ -193,10 +199,11 @@ def _row(
 
 
 def same_work(ours: Ready, peer: Ready) -> bool:
-    """The first batch has the same loss and the same gradient norm, as far as bf16 can tell."""
+    """The first batch has the same loss, gradient norm and tokens, as far as bf16 and chance can tell."""
     return (
         abs(ours.loss - peer.loss) <= LOSS_TOLERANCE * max(1.0, abs(peer.loss))
         and abs(ours.gradient_norm - peer.gradient_norm) <= GRADIENT_TOLERANCE * peer.gradient_norm
+        and abs(ours.tokens - peer.tokens) <= TOKENS_TOLERANCE * peer.tokens
     )
 
 
@@ -205,4 +212,5 @@ def _per(value: float | None, unit: float) -> float | None:
 
 
 def _loss(ready: Ready) -> str:
-    return f"first batch: loss {ready.loss:.4f}, gradient norm {ready.gradient_norm:.4f}"
+    what = f"{ready.tokens} tokens" if ready.tokens else f"gradient norm {ready.gradient_norm:.4f}"
+    return f"first batch: loss {ready.loss:.4f}, {what}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -10,6 +13,7 @@ from transformers import (
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 
 from benchmarks.sizes import Size
@@ -67,6 +71,15 @@ def reward_model(
     model = AutoModelForSequenceClassification.from_config(shape, attn_implementation=attention)
     torch.nn.init.normal_(model.score.weight, std=(size.hidden + 1) ** -0.5)
     return _cast(model, dtype)
+
+
+def tokenizer(size: Size) -> PreTrainedTokenizerFast:
+    """One word, one token: token i is written `i`, but for padding and the end."""
+    names = {PAD: "<pad>", EOS: "</s>"}
+    vocabulary = {names.get(index, str(index)): index for index in range(size.vocab)}
+    plain = Tokenizer(WordLevel(vocabulary, unk_token="<pad>"))
+    plain.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", eos_token="</s>")
 
 
 def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

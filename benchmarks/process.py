@@ -56,10 +56,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Ready:
-    """Loss and gradient norm of the first batch, before any optimizer step: both systems must say the same."""
+    """What the first batch comes to, before any optimizer step: both systems must say the same.
+
+    loss: of training; for generation the mean negative log-likelihood of what was said
+    gradient_norm: of training
+    tokens: said by generation
+    """
 
     loss: float
-    gradient_norm: float
+    gradient_norm: float = 0.0
+    tokens: int = 0
 
 
 class Turns:
@@ -71,8 +77,8 @@ class Turns:
         self._steps: list[Step] = []
         self._wall = self._cpu = self._probed = 0.0  # when the step began, and the probe before it
 
-    def ready(self, loss: float, gradient_norm: float) -> None:
-        self._parent.send(Ready(loss, gradient_norm))
+    def ready(self, loss: float, gradient_norm: float = 0.0, tokens: int = 0) -> None:
+        self._parent.send(Ready(loss, gradient_norm, tokens))
         forget_memory_peak()  # building a model may take more than training it
         self._await_turn()
 

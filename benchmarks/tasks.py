@@ -1,4 +1,4 @@
-"""What is compared. A later stage (generation, PPO, GRPO) is one more entry of `tasks`."""
+"""What is compared. A later stage (PPO, GRPO) is one more entry of `tasks`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from benchmarks.generation import GENERATIONS
 from benchmarks.process import System
 from benchmarks.sizes import Size, needed_flops
 from benchmarks.workload import PACKED_ROW, PROMPT_MEAN, RESPONSE_MEAN, WORKLOADS
@@ -79,6 +80,20 @@ def _of_workload(name: str, unit: str, peers: Callable[[Size], Sequence[System]]
     return Task(name, unit, flops_per_unit, System("ours", "benchmarks.ours:run"), "trl", peers)
 
 
+def generation_peers(size: Size) -> list[System]:
+    return [
+        System("generate, static cache", "benchmarks.generate:peer", {"cache": "static"}),
+        System("generate, dynamic cache", "benchmarks.generate:peer", {"cache": "dynamic"}),
+        System("continuous batching", "benchmarks.generate:peer", {"cache": "continuous"}),
+    ]
+
+
+def _of_generation(name: str) -> Task:
+    job = GENERATIONS[name]
+    ours = System("ours", "benchmarks.generate:ours")
+    return Task(name, "tokens/s", job.flops_per_token, ours, "transformers", generation_peers)
+
+
 TASKS = {
     task.name: task
     for task in (
@@ -86,5 +101,6 @@ TASKS = {
         _of_workload("rank4", "rankings/s", ranking_peers("rank4")),
         _of_workload("rank9", "rankings/s", ranking_peers("rank9")),
         _of_workload("dpo", "pairs/s", dpo_peers),
+        *map(_of_generation, GENERATIONS),
     )
 }

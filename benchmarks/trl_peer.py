@@ -21,16 +21,13 @@ import torch
 import transformers
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast, Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
-from benchmarks.models import language_model, reward_model
+from benchmarks.models import language_model, reward_model, tokenizer
 from benchmarks.process import Turns, Work
 from benchmarks.sizes import SIZES, Size, dpo_flops, ranking_flops, sft_flops
-from benchmarks.workload import BETA, CLIP, EOS, LEARNING_RATE, PACKED_ROW, PAD, WORKLOADS
+from benchmarks.workload import BETA, CLIP, EOS, LEARNING_RATE, PACKED_ROW, WORKLOADS
 from rather.batches.trees import Tree
 
 UNITS, FLOPS = "units", "flops"  # columns of ours beside TRL's
@@ -211,15 +208,6 @@ def by_length(lengths: Sequence[int], per_step: int, seed: int) -> list[int]:
     steps = [order[start : start + per_step] for start in range(0, len(order), per_step)]
     random.Random(seed).shuffle(steps)
     return [index for step in steps for index in step]
-
-
-def tokenizer(size: Size) -> PreTrainedTokenizerFast:
-    """One word, one token: token i is written `i`, but for padding and the end."""
-    names = {PAD: "<pad>", EOS: "</s>"}
-    vocabulary = {names.get(index, str(index)): index for index in range(size.vocab)}
-    plain = Tokenizer(WordLevel(vocabulary, unk_token="<pad>"))
-    plain.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", eos_token="</s>")
 
 
 def words(tokens: Any) -> str:

@@ -29,7 +29,7 @@ class Workload:
         rng = np.random.default_rng([seed, self.responses])
         return [
             Tree(
-                prompt=_words(rng, _length(rng, PROMPT_MEAN), size.vocab),
+                prompt=draw_words(rng, draw_length(rng, PROMPT_MEAN), size.vocab),
                 responses=tuple(self._response(rng, size.vocab) for _ in range(self.responses)),
                 key=str(index),
             )
@@ -46,7 +46,7 @@ class Workload:
 
     @staticmethod
     def _response(rng: np.random.Generator, vocab: int) -> Tokens:
-        words = _words(rng, _length(rng, RESPONSE_MEAN) - 1, vocab)
+        words = draw_words(rng, draw_length(rng, RESPONSE_MEAN) - 1, vocab)
         return np.append(words, EOS).astype(np.int32)
 
 
@@ -58,13 +58,13 @@ WORKLOADS = {
 }
 
 
-def _length(rng: np.random.Generator, mean: int) -> int:
+def draw_length(rng: np.random.Generator, mean: int) -> int:
     """2 to LONGEST tokens, so that a response has a word before its end."""
     drawn = rng.lognormal(np.log(mean) - LENGTH_SIGMA**2 / 2, LENGTH_SIGMA)
     return int(np.clip(np.rint(drawn), 2, LONGEST))
 
 
-def _words(rng: np.random.Generator, count: int, vocab: int) -> Tokens:
+def draw_words(rng: np.random.Generator, count: int, vocab: int) -> Tokens:
     """Zipf with exponent 1 over the words of the vocabulary, by the inverse of its cumulative sum."""
     words = vocab - FIRST_WORD
     cumulative = np.cumsum(1 / np.arange(1, words + 1))

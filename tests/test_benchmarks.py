@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is not installed: it lives beside `src`
 
-from benchmarks import parts
+from benchmarks import generate, parts
 from benchmarks.compare import QUICK, Runner, alternate, choose, compare, judge, same_work, warmed
+from benchmarks.generation import GENERATIONS, Generation
 from benchmarks.measure import Comparison, cpu, is_clean, usual_probe
 from benchmarks.process import Process, Ready, Step, System, SystemFailed, Turns, Work
 from benchmarks.run import command, table, write_results
-from benchmarks.sizes import SIZES, dpo_flops, needed_flops, ranking_flops, sft_flops
+from benchmarks.sizes import SIZES, Size, dpo_flops, needed_flops, ranking_flops, sft_flops
 from benchmarks.tasks import TASKS, Task
 from benchmarks.workload import EOS, LONGEST, PACKED_ROW, WORKLOADS
 
@@ -119,6 +121,61 @@ def test_needed_flops_count_the_prompt_once() -> None:
     assert needed_flops("sft", MINI, [one, one]) == 2 * sft_flops(MINI, 7, 2)
 
 
+# Generation
+
+
+@pytest.mark.parametrize("task", GENERATIONS)
+def test_a_token_of_generation_needs_the_prompt_once_for_all_samples(task: str) -> None:
+    job = GENERATIONS[task]
+    prompt_tokens = sum(map(len, job.prompts_of(MINI, 0)))
+    responses = job.prompts["mini"] * job.samples
+    tokens = responses * job.mean_length(MINI)
+    assert job.flops_per_token(MINI) * tokens == pytest.approx(
+        (prompt_tokens + tokens - responses) * MINI.body_flops + tokens * MINI.head_flops
+    )
+    assert [p.tolist() for p in job.prompts_of(MINI, 3)] == [p.tolist() for p in job.prompts_of(MINI, 3)]
+    assert job.mean_length(MINI) == pytest.approx({"generate-ragged": 38.4}.get(task, 48), abs=0.1)
+    assert len(job.stops(MINI)) == {"generate-ragged": 103}.get(task, 0)
+
+
+TINY = Size("tiny", "llama", vocab=64, hidden=32, layers=2, heads=2, mlp=32)
+TINY_JOBS = {
+    "equal": Generation("equal", {"tiny": 4}, 1, {"tiny": 6}),
+    "ragged": Generation("ragged", {"tiny": 70}, 1, {"tiny": 30}, stop_every=10),
+    "g8": Generation("g8", {"tiny": 3}, 8, {"tiny": 6}),
+}
+
+
+@pytest.mark.parametrize("task", TINY_JOBS)
+@pytest.mark.parametrize(
+    "system",
+    [
+        generate.sampler,
+        partial(generate.in_batches, cache="static"),
+        partial(generate.in_batches, cache="dynamic"),
+        generate.continuously,
+    ],
+    ids=["ours", "static", "dynamic", "continuous"],
+)
+def test_every_system_says_as_much_to_the_same_prompts_and_ends_where_it_should(system: Any, task: str) -> None:
+    job = TINY_JOBS[task]
+    prompts = job.prompts_of(TINY, 0)
+    said = system(generate.bf16_model(TINY, 0), job, TINY, prompts)(5)
+    assert sorted(p.tolist() for p, _ in said) == sorted(p.tolist() for p in prompts for _ in range(job.samples))
+    stops = set(job.stops(TINY))
+    for _, response in said:
+        assert not stops & set(response[:-1])
+        assert len(response) == 30 or response[-1] in stops if stops else len(response) == 6
+    assert generate.count(said) == pytest.approx(job.mean_length(TINY) * len(said), rel=0.5 if stops else 0)
+    # Random weights give each of 64 words nearly the same chance: a little less than log 64 is surprise enough.
+    assert 3.9 < generate.surprise(generate.bf16_model(TINY, 0), said[:16]) < 4.3
+
+
+def test_what_a_batch_adds_after_the_end_is_cut() -> None:
+    assert generate.cut([5, 9, 1, 0, 0], [1, 7]) == [5, 9, 1]
+    assert generate.cut([5, 9, 2], [1, 7]) == [5, 9, 2]
+
+
 # Judging steps
 
 
@@ -159,6 +216,9 @@ def test_a_disturbed_step_is_left_out_of_the_ratio_and_kept_in_the_other() -> No
 def test_a_ratio_by_cpu_time_does_not_see_the_wait() -> None:
     rounds = [([step(1.0, cpu=1.0)], [step(4.0, cpu=2.0)])]
     assert (Comparison.of(rounds).ratio, Comparison.of(rounds, cpu).ratio) == (4.0, 2.0)
+    judged = judge([([step(1.0, cpu=0.5)], [step(4.0, cpu=1.5)])], usual=1.0)
+    assert judged["cpu"].ratio is None, "both were kept waiting"
+    assert judged["all_cpu"].ratio == 3.0
 
 
 def test_without_a_clean_round_there_is_no_ratio() -> None:
@@ -169,6 +229,8 @@ def test_the_same_work_is_the_same_loss_and_gradient_as_far_as_bf16_can_tell() -
     assert same_work(Ready(8.3357, 4.1887), Ready(8.3391, 4.2))
     assert not same_work(Ready(0.71, 1.0), Ready(0.73, 1.0))
     assert not same_work(Ready(0.7, 1.0), Ready(0.7, 2.0)), "equal losses say nothing when the weights tell nothing"
+    assert same_work(Ready(8.32, tokens=9_800), Ready(8.35, tokens=10_400)), "lengths are drawn"
+    assert not same_work(Ready(8.32, tokens=9_800), Ready(8.35, tokens=30_000)), "one went on after the end"
 
 
 # Processes
@@ -279,7 +341,7 @@ def test_a_missing_peer_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) 
     assert "pip install 'rather[peers]'" in str(ran.exception)
 
 
-def test_results_keep_other_rows_of_this_machine_and_drop_those_of_another(tmp_path: Path) -> None:
+def test_results_keep_other_rows_which_say_what_machine_they_are_of(tmp_path: Path) -> None:
     def row(name: str, processor: str, ratio: float) -> dict[str, Any]:
         return {"name": name, "size": "mini", "threads": 1, "ratio": ratio, "machine": {"processor": processor}}
 
@@ -287,8 +349,9 @@ def test_results_keep_other_rows_of_this_machine_and_drop_those_of_another(tmp_p
     write_results(path, [row("sft", "A", 1.0), row("dpo", "A", 2.0)])
     write_results(path, [row("sft", "A", 3.0)])
     assert [(each["name"], each["ratio"]) for each in json.loads(path.read_text())] == [("sft", 3.0), ("dpo", 2.0)]
-    write_results(path, [row("rank4", "B", 4.0)])
-    assert [each["name"] for each in json.loads(path.read_text())] == ["rank4"]
+    write_results(path, [row("dpo", "B", 4.0)])
+    found = [(each["name"], each["ratio"], each["machine"]["processor"]) for each in json.loads(path.read_text())]
+    assert found == [("sft", 3.0, "A"), ("dpo", 4.0, "B")]
 
 
 # TRL itself
@@ -325,7 +388,7 @@ def test_steps_of_like_length_follow_in_no_order_of_length() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WORKLOADS)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_settings_offered_to_trl_make_up_whole_steps(task: str, size: str) -> None:
     pytest.importorskip("trl")
