@@ -54,7 +54,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare our training steps with TRL's, alternated on this machine. See docs/benchmarks.md."""
+    """Compare our steps with those of TRL and transformers, alternated on this machine. See docs/benchmarks.md."""
     chosen_tasks = [TASKS[name] for name in _chosen("tasks", tasks, TASKS)]
     chosen_sizes = [SIZES[name] for name in _chosen("sizes", sizes or ("mini" if quick else "mini,gpt2"), SIZES)]
     thread_counts = _counts(threads or ("1" if quick else "1,2"))
