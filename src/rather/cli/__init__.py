@@ -28,6 +28,7 @@ VERBS = {
     "init": ("sft:init", "The model that step 3 starts from: two epochs, a tenth of pretraining text."),
     "look": ("look", "Show what a policy said while it learned, tokens coloured by KL, value or advantage."),
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
+    "report": ("report", "One HTML page of what run folders say: verdict, figures, claims, samples."),
     "labs": ("labs", "List the labs, or check what you wrote into one."),
     "explain": ("explain", "Say what a description of RLHF modifies, with the words it rests on."),
 }
