@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 
 from rather import files, machine
-from rather.cli.stage import keys_of, sorted_out
+from rather.cli.stage import keys_of, settings_of, sorted_out
 from rather.config import Config
 from rather.errors import BadSetting, NotReady
 from rather.evaluate.asking import ask
@@ -67,7 +67,7 @@ def command(words: tuple[str, ...], named: str | None, out: str, as_object: bool
     groups rank them, so that a reward model can be held against labelers whom it never saw.
     """
     folder, recipe, overrides = sorted_out(words)
-    config = RankConfig.load(recipe, overrides, table="rank")
+    config = settings_of(RankConfig, folder, recipe, overrides, Path(out).stem, "rank")
     torch.set_num_threads(machine.best_threads())
     world = world_named(named or world_of(folder))
     rankings, about = ranked(world, folder, config)

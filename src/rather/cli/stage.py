@@ -95,7 +95,7 @@ def stage(
             if resume and again:
                 raise BadSetting("Both --resume and --again.", "Go on, or start over.")
             folder, recipe, overrides = sorted_out(words)
-            settings = config.load(recipe, overrides, table=name if recipe and _has(recipe, name) else verb)
+            settings = settings_of(config, folder, recipe, overrides, name, verb)
             torch.set_num_threads(machine.best_threads())
             story = Story(folder, verb, name, tuple(shows), resume, again, as_object)
             result = work(story, settings, **chosen)
@@ -127,8 +127,29 @@ def sorted_out(words: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
     return folders[0] if folders else Path("run"), recipes[0] if recipes else None, overrides
 
 
-def _has(recipe: Path, table: str) -> bool:
-    return isinstance(toml.read(recipe).get(table), dict)
+def settings_of(
+    config: type[C], folder: Path, recipe: Path | None, overrides: Sequence[str], name: str, verb: str
+) -> C:
+    """The recipe's table [NAME], else [VERB], else all of it; in text `{run}` stands for the story's folder.
+
+    A recipe of a whole story has a table for each stage: one without a table has the defaults there.
+    """
+    tables = toml.read(recipe) if recipe else {}
+    table = next((word for word in (name, verb) if isinstance(tables.get(word), dict)), None)
+    if table is None and isinstance(tables.get("story"), dict):
+        recipe = None
+    settings = config.load(recipe, overrides, table=table)
+    placed = {key: _placed(getattr(settings, key), folder) for key in config.model_fields}
+    return settings.model_copy(update={key: value for key, value in placed.items() if value != getattr(settings, key)})
+
+
+def _placed(value: object, folder: Path) -> object:
+    match value:
+        case str():
+            return value.replace("{run}", str(folder))
+        case list() | tuple():
+            return type(value)(_placed(item, folder) for item in value)
+    return value
 
 
 def keys_of(config: type[Config]) -> str:
