@@ -25,6 +25,7 @@ VERBS = {
     "reward": ("reward", "Step 2: train a reward model from rankings, and report on it."),
     "score": ("score", "Score responses with one or several reward models."),
     "ppo": ("ppo", "Step 3: optimise a policy against a reward model (PPO, PPO-ptx)."),
+    "dpo": ("dpo", "Learn from rankings without a reward model (DPO, IPO and their kin)."),
     "sft": ("sft:sft", "Step 1: fine-tune a model on demonstrations."),
     "init": ("sft:init", "The model that step 3 starts from: two epochs, a tenth of pretraining text."),
     "look": ("look", "Show what a policy said while it learned, tokens coloured by KL, value or advantage."),
