@@ -53,8 +53,9 @@ class Episodes:
 
 
 def episodes_of(policy: Policy, prompts: Sequence[Prompt], rollout: Rollout, device: torch.device) -> Episodes:
-    """A rollout of one sample to a prompt, with its words."""
-    samples = [samples[0] for samples in rollout.samples]
+    """A rollout with its words. Each of a prompt's samples is an episode, those of one prompt side by side."""
+    samples = [one for row in rollout.samples for one in row]
+    asked = [prompt for prompt, row in zip(prompts, rollout.samples, strict=True) for _ in row]
     lengths = torch.tensor([len(s.tokens) for s in samples])
     table = torch.zeros(len(samples), int(lengths.max()))  # (B, T)
     for row, one in zip(table, samples, strict=True):
@@ -64,8 +65,12 @@ def episodes_of(policy: Policy, prompts: Sequence[Prompt], rollout: Rollout, dev
         skip_special_tokens=True,
     )
     return Episodes(
-        tuple(prompts),
-        tuple(rollout.trees([prompt.id for prompt in prompts])),
+        tuple(asked),
+        tuple(
+            Tree(tree.prompt, (response,), tree.key)
+            for tree in rollout.trees([prompt.id for prompt in prompts])
+            for response in tree.responses
+        ),
         tuple(words),
         torch.tensor([s.finished for s in samples], device=device),
         lengths.to(device),
@@ -74,20 +79,24 @@ def episodes_of(policy: Policy, prompts: Sequence[Prompt], rollout: Rollout, dev
 
 
 def sample_shared(policy: Policy, prompts: Sequence[Tokens], sampling: Sampling, seeds: np.ndarray) -> Rollout:
-    """`sample` of one response to each prompt, over the workers, each of whom gets all of it.
+    """`sample` over the workers, each of whom gets all of it.
 
-    seeds: (P, 1), the same on all workers; so it does not matter who draws what
+    seeds: (P, K), the same on all workers; so it does not matter who draws what
     """
     rank, size = world()
     mine = sample(policy, prompts[rank::size], sampling, seeds[rank::size])
     if size == 1:
         return mine
-    said = gather_objects([[s.tokens.tolist(), s.logprobs.tolist(), s.finished] for [s] in mine.samples])
+    said = gather_objects([[(s.tokens.tolist(), s.logprobs.tolist(), s.finished) for s in row] for row in mine.samples])
     samples = []
     for at in range(len(prompts)):
-        tokens, logps, finished = said[at % size][at // size]
-        one = Sample(at, 0, int(seeds[at, 0]), np.array(tokens, np.int32), np.array(logps, np.float32), finished)
-        samples.append((one,))
+        row = enumerate(said[at % size][at // size])
+        samples.append(
+            tuple(
+                Sample(at, k, int(seeds[at, k]), np.array(tokens, np.int32), np.array(logps, np.float32), finished)
+                for k, (tokens, logps, finished) in row
+            )
+        )
     return Rollout(tuple(prompts), tuple(samples), sampling.temperature)
 
 

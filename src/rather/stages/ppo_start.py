@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,8 +23,19 @@ from rather.stages.scorers import Judge, same_tokens
 Rewards = Reward | Judge | Sequence[Reward | Judge]
 
 
+class Asking(Protocol):
+    """What every stage that samples says of its prompts and responses."""
+
+    @property
+    def separator(self) -> str: ...
+    @property
+    def max_prompt(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+
+
 def fitting_prompts(
-    policy: Policy, prompts: Sequence[Prompt], config: PPOConfig
+    policy: Policy, prompts: Sequence[Prompt], config: Asking
 ) -> tuple[Policy, list[Prompt], list[Tokens]]:
     """The policy with all of its stops, the prompts that leave room for a response, and their ids. None is cut."""
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, separator=config.separator)
