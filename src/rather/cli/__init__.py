@@ -26,6 +26,7 @@ VERBS = {
     "score": ("score", "Score responses with one or several reward models."),
     "ppo": ("ppo", "Step 3: optimise a policy against a reward model (PPO, PPO-ptx)."),
     "dpo": ("dpo", "Learn from rankings without a reward model (DPO, IPO and their kin)."),
+    "grpo": ("grpo", "Learn from groups of responses with rewards that can be checked (GRPO)."),
     "best-of-n": ("best_of_n", "Keep the best of N samples; the curve over N, demonstrations, rankings."),
     "sft": ("sft:sft", "Step 1: fine-tune a model on demonstrations."),
     "init": ("sft:init", "The model that step 3 starts from: two epochs, a tenth of pretraining text."),
