@@ -57,7 +57,7 @@ def small_rows(policy: Policy, length: int = 16) -> list[Tree]:
 def small_run(folder: Path, reward: Any = None, **settings: Any) -> dict[str, Any]:
     """One run from nothing to the end; what is given of `train_ppo`'s own arguments goes to it."""
     resume = settings.pop("resume", False)
-    extra = {name: settings.pop(name) for name in ("second_opinion", "measure") if name in settings}
+    extra = {name: settings.pop(name) for name in ("second_opinion", "gold", "measure") if name in settings}
     config = PPOConfig(**{**SMALL, **settings})
     policy = small_policy()
     reward = reward or small_reward(policy)

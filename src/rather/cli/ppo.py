@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rather import checkpoint, parallel, toml
-from rather.batches.encoding import Encoder
-from rather.batches.trees import Tree
+from rather import checkpoint, parallel
+from rather.cli.mix import pretraining_rows
 from rather.cli.stage import Story, stage
 from rather.errors import BadFile
-from rather.models.load import Policy, load_policy
+from rather.evaluate.gold import as_records, gold_of_episodes, prompts_for_ppo, refuse_strangers
+from rather.models.load import load_policy
 from rather.models.reward_folder import Reward
-from rather.records import Prompt, Text, read
+from rather.records import Prompt, read
 from rather.run import Run, read_metrics
 from rather.stages.alarms import Alarms
-from rather.stages.ppo import train_ppo
+from rather.stages.ppo import Worth, train_ppo
 from rather.stages.ppo_checks import reward_model_knows
 from rather.stages.ppo_config import PPOConfig
 from rather.stages.scorers import reward_named
-from rather.worlds.named import named
+from rather.worlds.named import world_named
 
 SHOWS = ("objective/scores", "objective/kl", "policy/entropy_avg", "response/length", "second_opinion/scores")
-PRETRAINING = 20_000_000  # tokens of pretraining text that are held in memory at most
 
 
 @stage("ppo", "ppo", PPOConfig, shows=SHOWS)
@@ -46,18 +43,33 @@ def command(story: Story, config: PPOConfig) -> Mapping[str, Any]:
     for name, one in zip(names, reward, strict=True):
         if isinstance(one, Reward):
             story.say(f"{name}: {reward_model_knows(_report(name))}")
-    file = story.found(config.prompts, "prompts.jsonl", "Put prompts there, one JSON object a line")
-    prompts = [record for record in read(file, Prompt) if record.split in (None, "train")]
-    if not prompts:
-        raise BadFile(f"{file} has no prompt to train on.", "Expected records with split train, or with none.")
-    rows = _pretraining(policy, story, config) if config.ptx_coef else []
+    prompts, gold = _prompts(story, config)
+    wanted = config.iterations * config.updates * config.ptx_examples
+    rows = pretraining_rows(policy, story, config.texts, config.ptx_length, wanted, "preset=instructgpt")
     second = [reward_named(name) for name in _listed(config.second_opinion or [])]
     models: list[Any] = [policy.model, *(one.model for one in (*reward, *second) if isinstance(one, Reward))]
     for model in models:
         model.to(parallel.device())
     with story.open(config) as run:
         _say_alarms(story, run, config)
-        return train_ppo(policy, reward, prompts, rows, run, config, second_opinion=second or None)
+        return train_ppo(policy, reward, prompts, rows, run, config, second_opinion=second or None, gold=gold)
+
+
+def _prompts(story: Story, config: PPOConfig) -> tuple[list[Prompt], Worth | None]:
+    """With a world they are the world's own, and what answers to them are worth is known."""
+    world = world_named(config.world) if config.world else None
+    if world and config.prompts is None:
+        known = prompts_for_ppo(world)
+        return as_records(known.values()), gold_of_episodes(world, known)
+    file = story.found(config.prompts, "prompts.jsonl", "Put prompts there, one JSON object a line")
+    prompts = [record for record in read(file, Prompt) if record.split in (None, "train")]
+    if not prompts:
+        raise BadFile(f"{file} has no prompt to train on.", "Expected records with split train, or with none.")
+    if world is None:
+        return prompts, None
+    known = prompts_for_ppo(world, len(prompts))
+    refuse_strangers(world, known, prompts, file)
+    return prompts, gold_of_episodes(world, known)
 
 
 def _listed(names: str | list[str]) -> list[str]:
@@ -72,36 +84,6 @@ def _report(name: str) -> Mapping[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _pretraining(policy: Policy, story: Story, config: PPOConfig) -> list[Tree]:
-    """Rows of plain text: as many as the run will see, if they fit in memory, else so many again and again."""
-    source = config.texts or _of_base(story.folder / "base" / "config.toml")
-    source = story.found(source, "pretraining.jsonl", "PPO-ptx needs pretraining text:  texts=FILE or a world")
-    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", config.ptx_length)
-    length = min(config.ptx_length, context)
-    wanted = config.iterations * config.updates * config.ptx_examples
-    rows = islice(Encoder(policy.tokenizer, None).windows(_texts(source), length), min(wanted, PRETRAINING // length))
-    found = list(rows)
-    if not found:
-        raise BadFile(f"{source} has no text to mix in.", "Expected records with text.", "preset=instructgpt")
-    story.say(f"pretraining mix: {len(found):,} rows of {length} tokens of {source}")
-    return found
-
-
-def _of_base(settings: Path) -> str | None:
-    """What the story's base model was trained on."""
-    texts = toml.read(settings).get("texts") if settings.exists() else None
-    return texts if isinstance(texts, str) else None
-
-
-def _texts(source: str) -> Iterator[str]:
-    world = named(source)
-    if world is None:
-        yield from (record.text for record in read(source, Text) if record.split in (None, "train"))
-        return
-    rng = random.Random(f"{world.name} {world.seed} pretraining train")
-    yield from (page.text for page in world.web_documents(rng))
 
 
 def _say_alarms(story: Story, run: Run, config: PPOConfig) -> None:

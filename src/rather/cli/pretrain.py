@@ -11,7 +11,8 @@ from rather.errors import BadFile
 from rather.evaluate.benchmarks import benchmarks_of
 from rather.models.load import Policy
 from rather.records import Text, read
-from rather.stages.pretrain import TOKENS, Measure, PretrainConfig, new_policy, pretrain, windows
+from rather.stages.answers import Measure
+from rather.stages.pretrain import TOKENS, PretrainConfig, new_policy, pretrain, windows
 from rather.worlds.named import named
 from rather.worlds.world import World
 

@@ -15,15 +15,16 @@ from rather.batches.encoding import Encoder
 from rather.batches.trees import Tree
 from rather.cli.stage import Story, stage
 from rather.errors import BadFile, NotReady
+from rather.evaluate.gold import gold_of_answers
 from rather.models.fingerprint import fingerprint_folder
 from rather.models.load import Policy, folder_of, load_policy, stopping_at
 from rather.records import Demonstration, Text, read
 from rather.run import Run
 from rather.stages import epochs
-from rather.stages.answers import Asked, Scorer, answer, ask
+from rather.stages.answers import Asked, Measure, Scorer, answer, ask
 from rather.stages.reward_scoring import Scorer as RewardScorer
 from rather.stages.sft import InitConfig, SFTConfig, tokens_of, train_sft
-from rather.worlds.named import named
+from rather.worlds.named import named, world_named
 
 MADE_BY = "rather world write {run}   (or put your own file there)"
 SELECT = click.option(
@@ -33,7 +34,7 @@ SELECT = click.option(
 )
 
 
-@stage("sft", "sft", SFTConfig, shows=("loss", "val/loss", "val/reward"), options=[SELECT])
+@stage("sft", "sft", SFTConfig, shows=("loss", "val/loss", "val/reward", "world/gold"), options=[SELECT])
 def sft(story: Story, config: SFTConfig, select_by: epochs.By | None) -> Mapping[str, Any]:
     """Step 1: fine-tune a model on demonstrations (sec. 3.5, app. C.1).
 
@@ -44,7 +45,7 @@ def sft(story: Story, config: SFTConfig, select_by: epochs.By | None) -> Mapping
     return _select(story, config, select_by) if select_by else _train(story, config)
 
 
-@stage("init", "init", InitConfig, shows=("loss", "val/loss", "val/finished"), options=[SELECT])
+@stage("init", "init", InitConfig, shows=("loss", "val/loss", "val/finished", "world/gold"), options=[SELECT])
 def init(story: Story, config: InitConfig, select_by: epochs.By | None) -> Mapping[str, Any]:
     """Make the model that RL starts from, and its KL reference (app. C.3).
 
@@ -63,6 +64,7 @@ class Inputs:
     validation: Sequence[Tree]
     asked: Asked
     texts: Sequence[Tree]
+    measure: Measure | None
 
 
 def _train(story: Story, config: SFTConfig) -> Mapping[str, Any]:
@@ -72,8 +74,9 @@ def _train(story: Story, config: SFTConfig) -> Mapping[str, Any]:
     about = {"from": found.name, "from_sha256": begun}
     with story.open(config) as run:
         return train_sft(
-            found.policy, found.train, found.validation, found.asked, run, config, found.texts, scorer, about
-        )
+            found.policy, found.train, found.validation, found.asked, run, config, found.texts, scorer, about,
+            found.measure,
+        )  # fmt: skip
 
 
 def _select(story: Story, config: SFTConfig, by: epochs.By) -> Mapping[str, Any]:
@@ -135,7 +138,20 @@ def _inputs(story: Story, config: SFTConfig) -> Inputs:
     asked, left_out = ask(encoder, prompts, window, _new_tokens(policy, config))
     if left_out:
         story.say(f"note: {left_out} validation prompts leave no room for an answer and are not asked.")
-    return Inputs(name, policy, encoder, train, validation, asked, _texts(story, config, encoder, train, longest))
+    texts = _texts(story, config, encoder, train, longest)
+    return Inputs(name, policy, encoder, train, validation, asked, texts, _gold(story, config, policy, encoder))
+
+
+def _gold(story: Story, config: SFTConfig, policy: Policy, encoder: Encoder) -> Measure | None:
+    if config.world is None:
+        return None
+    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    measure, left_out = gold_of_answers(
+        world_named(config.world), encoder, window, _new_tokens(policy, config), config.seed
+    )
+    if left_out:
+        story.say(f"note: {left_out} prompts of {config.world} leave no room for an answer and are not asked.")
+    return measure
 
 
 def _held_out(story: Story, config: SFTConfig) -> list[Demonstration]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from rather.rollout import Sampling, sample
 
 Prompt = str | Sequence[Message]
 Scorer = Callable[[Sequence[Prompt], Sequence[str], Sequence[bool]], Sequence[float]]  # prompts, answers, finished
+Measure = Callable[[Policy], Mapping[str, float]]  # what else to log of a policy as it learns
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from rather.rollout import draw_seeds
 from rather.run import Run, read_metrics
 from rather.stages import ppo_checks, ppo_metrics
 from rather.stages.alarms import Alarm, Alarms
+from rather.stages.answers import Measure
 from rather.stages.ema import EMA
 from rather.stages.episodes import episodes_of, response_logprobs, sample_shared, token_values, truncated
 from rather.stages.optim import Adam, computing_in
@@ -45,7 +46,8 @@ from rather.stages.ppo_steps import critic_gradients, norms_apart, policy_gradie
 from rather.stages.scorers import scorer_of
 from rather.stages.steps import Share
 
-Measure: TypeAlias = Callable[[Policy], Mapping[str, float]]
+# What responses are worth in a world: prompts, responses, finished -> lines of the log, one of them world/gold.
+Worth: TypeAlias = Callable[[Sequence[Prompt], Sequence[str], Sequence[bool]], Mapping[str, float]]
 SHOWN = ("episode", "objective/scores", "objective/kl", "policy/entropy_avg", "response/length", "response/finished")
 
 
@@ -58,12 +60,14 @@ def train_ppo(
     config: PPOConfig,
     *,
     second_opinion: Rewards | None = None,
+    gold: Worth | None = None,
     measure: Measure | None = None,
 ) -> dict[str, Any]:
     """Optimise the policy against the reward. It ends in run/checkpoint, and its moving average in run/checkpoint-ema.
 
     pretraining: rows of plain text, `Encoder.windows`; none are needed where ptx_coef is 0
-    second_opinion: another judge of the same responses, who is only listened to: a held-out reward model, gold
+    second_opinion: another judge of the same responses, who is only listened to: a held-out reward model, a verifier
+    gold: what the responses are worth where that is known, in a world; the second opinion if there is no other
     measure: what else to log of the policy now and then
     """
     device = next(policy.model.parameters()).device
@@ -199,6 +203,9 @@ def train_ppo(
         row |= ppo_metrics.of_values(values, returns, mask) | updates.together()
         if not exact:
             row["policy/sampler_gap"] = ppo_metrics.mean((trained - episodes.sampled_logprobs)[mask].abs())
+        if gold:
+            row |= gold(episodes.prompts, episodes.texts, episodes.finished.tolist())
+            row["second_opinion/scores"] = row["world/gold"]
         if second:
             row["second_opinion/scores"] = ppo_metrics.mean(second(episodes, share).scores)
         last = iteration == config.iterations

@@ -99,6 +99,10 @@ class PPOConfig(Config):
     second_opinion: str | list[str] | None = Field(
         None, description="as reward, but only listened to: it tells reward hacking from progress"
     )
+    world: str | None = Field(
+        None,
+        description="such as marn:0: log what the answers are worth there; unless prompts are named, they are its own",
+    )
     template: str | None = Field(None, description="plain, page or none; not said: the model's own, if it has one")
     separator: str = Field("\n", description="between prompt and response where there is no template")
 

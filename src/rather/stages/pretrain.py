@@ -7,7 +7,7 @@ Next-token prediction on rows of packed documents. The optimiser, the schedule a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from rather.models.logprobs import use_trees
 from rather.models.tiny import TinyConfig, tiny
 from rather.parallel import all_reduce_in_place, global_sum, world
 from rather.run import Run
+from rather.stages.answers import Measure
 from rather.stages.optim import Adam
 from rather.stages.schedules import warm_then_linear
 from rather.stages.steps import Share, sft_gradients, sft_loss
@@ -79,9 +80,6 @@ def windows(policy: Policy, texts: Iterable[str], tokens: int) -> list[Tree]:
     length = policy.model.config.max_position_embeddings
     encoder = Encoder(policy.tokenizer, None)
     return list(islice(encoder.windows(texts, length), max(1, tokens // (length - 1))))
-
-
-Measure = Callable[[Policy], Mapping[str, float]]
 
 
 def pretrain(

@@ -21,7 +21,7 @@ from rather.models.logprobs import use_trees
 from rather.parallel import all_reduce_in_place, global_sum, worker_seed, world
 from rather.run import Run
 from rather.stages import epochs
-from rather.stages.answers import Asked, Scorer, answer
+from rather.stages.answers import Asked, Measure, Scorer, answer
 from rather.stages.optim import Adam
 from rather.stages.schedules import cosine
 from rather.stages.steps import Share, sft_gradients, sft_loss
@@ -58,6 +58,7 @@ class SFTConfig(Config):
     max_new_tokens: int = Field(256, ge=1, description="of an answer to a validation prompt; at most half the window")
     validation_prompts: int = Field(100, ge=0, description="answered after each epoch, at temperature 1")
     reward: str | None = Field(None, description="reward model that scores those answers; it then chooses the epoch")
+    world: str | None = Field(None, description="such as marn:0: log after each epoch what 200 answers are worth there")
     keep: Literal["all", "chosen"] = Field("all", description="epochs whose weights stay in RUN/NAME/epochs")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(4096, ge=1, description="tokens in one forward; changes speed and memory, not the result")
@@ -84,11 +85,13 @@ def train_sft(
     texts: Sequence[Tree] = (),
     scorer: Scorer | None = None,
     about: Mapping[str, Any] = MappingProxyType({}),
+    measure: Measure | None = None,
 ) -> dict[str, Any]:
     """An epoch at a time, its weights kept, and one of the epochs chosen at the end.
 
     train, validation: one response each     texts: rows of pretraining text     scorer: a reward model
     about: what the result is to say besides, such as the name and hash of the model it started from
+    measure: what else to log of the policy after each epoch, such as what its answers are worth in a world
     """
     model, device = policy.model, next(policy.model.parameters()).device
     share = Share(config.row_budget, *world(), device)
@@ -120,7 +123,7 @@ def train_sft(
         if whole:
             values["val/loss"] = global_sum(sft_loss(model, validation, share))
             said = answer(policy, asked, config.seed, scorer)
-            values |= said.summary()
+            values |= said.summary() | (dict(measure(policy)) if measure else {})
             for row in said.rows()[:SHOWN]:
                 run.sample(step, row)
             with optimizer.exact():
