@@ -17,9 +17,7 @@ from rather.stages.schedules import cosine, warm_then_linear
 
 TEXTS = [f"{who} lives in {town} . {who} has a {pet} ." for who in ("mara", "tolo", "sika", "bren")
          for town in ("soth", "velm", "karu") for pet in ("cat", "dog", "owl", "fox")] * 12  # fmt: skip
-CONFIG = PretrainConfig(
-    size="xs", batch_size=2, evaluate_every=4, checkpoint_every=3, precision="fp32", warmup=2
-)
+CONFIG = PretrainConfig(size="xs", batch_size=2, evaluate_every=4, checkpoint_every=3, precision="fp32", warmup=2)
 
 
 def fresh():

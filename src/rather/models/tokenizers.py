@@ -31,7 +31,7 @@ PLAIN = """\
 {%- endfor -%}
 {{- '\\n\\nAssistant:\\n' if add_generation_prompt -}}
 """
-# Nothing but what was said: an answer goes on where the prompt ends. For base models whose prompts end as their page does.
+# Nothing but what was said, the answer right behind the prompt: for base models whose prompts end as their pages do.
 PAGE = """\
 {%- for message in messages -%}
 {{- message['content'] -}}
