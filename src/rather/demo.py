@@ -83,7 +83,7 @@ def main(folder: Path) -> None:
     print(f"after    {accuracy(reward, *ranked(held_out, encoder))}")
 
     say("Step 3")
-    print("Not there yet: PPO, and with it evaluation, the report and a model to talk to.")
+    print("PPO takes minutes even in miniature: rather ppo --help, and docs/pipeline.md for all stages in their order.")
     print(f"\nEverything is in {folder} ({time.monotonic() - start:.0f} s).")
 
 

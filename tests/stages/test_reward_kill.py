@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from reward_world import demonstrations, policy, rankings
 
 from rather.run import Run, read_done
 from rather.stages.reward import RewardConfig, train_reward
+from reward_world import demonstrations, policy, rankings
 
 KILLS = 10
 CONFIG = RewardConfig(learning_rate=3e-3, batch_size=4, precision="fp32", checkpoint_every=1, evaluate_every=7, heads=2)
@@ -59,7 +59,8 @@ def kill_again_and_again(folder: Path) -> None:
 
 def test_killed_ten_times_it_ends_in_the_bytes_of_a_straight_run(tmp_path):
     command = [sys.executable, __file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    beside = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}  # where reward_world lies
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=beside)
     assert done.returncode == 0, done.stderr
     straight = tmp_path / "straight"
     names = ["metrics.jsonl", "samples.jsonl"]
