@@ -17,20 +17,19 @@ from rather.cli.stage import keys_of, settings_of, sorted_out
 from rather.config import Config
 from rather.errors import BadSetting, NotReady
 from rather.evaluate.asking import ask
+from rather.evaluate.judged import PANEL
 from rather.evaluate.runs import world_of
 from rather.models.load import load_policy
 from rather.records import Ranking, Response, write
 from rather.rollout import Sampling
 from rather.statistics import noise_ceiling
 from rather.worlds.judging import Task, agreement_within_groups, rank, task_of, utilities
-from rather.worlds.labelers import HELD_OUT, TRAINING, Labeler
+from rather.worlds.labelers import TRAINING, Labeler
 from rather.worlds.named import world_named
 from rather.worlds.noise import fit_noise
 from rather.worlds.types import Split, WorldPrompt
 from rather.worlds.world import World
 from rather.worlds.writing import stage_prompts
-
-PANEL = {TRAINING: 12, HELD_OUT: 6}  # miniature world; the paper had about 40 labelers
 
 
 class RankConfig(Config):

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 from rather.batches.trees import Tree
 from rather.losses import ppo_policy_loss, ppo_value_loss
 from rather.models.heads import RewardModel
-from rather.models.logprobs import Head, hidden_states, logprobs_and_entropy, targets, weighted_nll
+from rather.models.logprobs import Head, hidden_states, logprobs_and_entropy, targets
 from rather.parallel import all_reduce_in_place, gather_objects, global_sum
 from rather.stages.episodes import cells
-from rather.stages.steps import Share
+from rather.stages.steps import Share, sft_gradients
 
 
 class PolicyStep(NamedTuple):
@@ -100,16 +100,7 @@ def ptx_gradients(model: PreTrainedModel, trees: Sequence[Tree], share: Share, p
 
     The mean is over the rows' own tokens, as PPO's is over its own: neither changes with the length of the other.
     """
-    tokens = _tokens(trees)
-    total = 0.0
-    for row in share.rows(trees):
-        where = targets(row)
-        hidden = hidden_states(model, row)
-        weight = torch.full((len(where.token),), ptx_coef / tokens, device=hidden.device)
-        loss = weighted_nll(hidden[where.predictor], where.token, weight, Head.of(model))
-        loss.backward()
-        total += float(loss.detach()) / ptx_coef
-    return global_sum(total)
+    return global_sum(sft_gradients(model, trees, share, ptx_coef))
 
 
 def norms_apart(ppo: Sequence[Tensor], both: Sequence[Tensor]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from rather.models.load import Policy
 from rather.models.logprobs import use_trees
 from rather.models.reward_folder import Reward, load_reward_model
 from rather.models.tokenizers import first_line
-from rather.records import Demonstration, Prompt
+from rather.records import Prompt
 from rather.stages.episodes import Episodes, response_scores
 from rather.stages.optim import computing_in
 from rather.stages.reward_scoring import Scoring
@@ -224,20 +224,5 @@ def encoded_again(tokenizer: Any, episodes: Episodes, separator: str) -> list[Tr
     may be others, and the ratio would not be 1.
     """
     encoder = Encoder(tokenizer, tokenizer.chat_template, separator=separator)
-    # Made without validation: a response may be empty, which no record that people hand in is.
-    records = [
-        Demonstration.model_construct(id=str(at), prompt=prompt.prompt, response=text)
-        for at, (prompt, text) in enumerate(zip(episodes.prompts, episodes.texts, strict=True))
-    ]
-    trees, _ = encoder.encode_all(records, strict=False)
-    by_key = {tree.key: tree for tree in trees}
-    ends = np.array([encoder.eos_id], np.int32)
-    found = []
-    for at, (prompt, finished) in enumerate(zip(episodes.prompts, episodes.finished.tolist(), strict=True)):
-        tree = by_key.get(str(at))
-        if tree is None:  # an answer without a word is its end alone
-            tree = Tree(encoder.prompts([prompt.prompt])[0], (ends,), str(at))
-        elif not finished:
-            tree = Tree(tree.prompt, (tree.responses[0][:-1],), tree.key)
-        found.append(tree)
-    return found
+    asked = [prompt.prompt for prompt in episodes.prompts]
+    return encoder.answers(asked, episodes.texts, episodes.finished.tolist())

@@ -34,17 +34,20 @@ class Share:
         return [row.to(self.device) for row in rows(trees, self.budget, self.rank, self.workers)]
 
 
-def sft_gradients(model: PreTrainedModel, trees: Sequence[Tree], share: Share) -> float:
-    """Mean negative log-likelihood of the batch's response tokens (sec. 3.5); this worker's part of it."""
+def sft_gradients(model: PreTrainedModel, trees: Sequence[Tree], share: Share, coef: float = 1.0) -> float:
+    """Mean negative log-likelihood of the batch's response tokens (sec. 3.5); this worker's part of it.
+
+    coef: what the gradients are multiplied by, and the loss is not: gamma of the pretraining mix (eq. 2)
+    """
     tokens = sum(len(response) for tree in trees for response in tree.responses)
     total = 0.0
     for row in share.rows(trees):
         where = targets(row)
         hidden = hidden_states(model, row)
-        weight = torch.full((len(where.token),), 1 / tokens, device=hidden.device)
+        weight = torch.full((len(where.token),), coef / tokens, device=hidden.device)
         loss = weighted_nll(hidden[where.predictor], where.token, weight, Head.of(model))
         loss.backward()
-        total += float(loss.detach())
+        total += float(loss.detach()) / coef
     return total
 
 
