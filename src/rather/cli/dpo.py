@@ -9,7 +9,7 @@ from rather import parallel
 from rather.cli.mix import pretraining_rows
 from rather.cli.stage import Story, stage
 from rather.errors import BadFile, visible
-from rather.models.load import load_policy, stopping_at
+from rather.models.load import load_policy, stopping_at, window_of
 from rather.records import Ranking, read
 from rather.stages.answers import Asked, ask
 from rather.stages.dpo import encoder_of, train_dpo
@@ -60,7 +60,7 @@ def command(story: Story, config: DPOConfig) -> Mapping[str, Any]:
 
 def _asked(model: Any, encoder: Any, held: list[Ranking], config: DPOConfig) -> Asked | None:
     """A few prompts of the validation rankings, each once."""
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(model.config)
     room = min(config.max_new_tokens, window // 2) if window else config.max_new_tokens
     prompts = list(dict.fromkeys(ranking.prompt for ranking in held))[: config.validation_prompts]
     return ask(encoder, prompts, window, room)[0] if prompts else None

@@ -17,7 +17,7 @@ from rich.text import Text
 from rather.batches.encoding import Encoder, EncodingReport
 from rather.batches.trees import Tokens, Tree
 from rather.errors import BadFile, visible
-from rather.models.load import folder_of, read_config
+from rather.models.load import folder_of, read_config, window_of
 from rather.models.tokenizers import load_tokenizer
 from rather.records.reading import PLURAL, read
 from rather.records.shapes import KNOWN
@@ -82,7 +82,7 @@ def command(
         )
     folder = folder_of(model)
     # GPT-2 says n_positions; its configuration answers to the common name too.
-    window = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    window = window_of(read_config(folder))
     own = template is not None and template.endswith(".jinja")
     vocabulary = load_tokenizer(folder, eos_token=eos_token, template="none" if own else template)
     source = _jinja(template) if own and template else vocabulary.tokenizer.chat_template

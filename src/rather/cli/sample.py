@@ -21,8 +21,8 @@ from rather.batches.encoding import Encoder
 from rather.batches.trees import Tokens
 from rather.cli import worth
 from rather.errors import BadFile, BadSetting, visible
-from rather.models.load import Policy, load_policy
-from rather.records import Prompt, Response, Samples, read, write
+from rather.models.load import Policy, load_policy, window_of
+from rather.records import Prompt, Response, Samples, read, spoken, write
 from rather.records.writing import row_of
 from rather.rollout import Sample, Sampling, samples
 from rather.worlds import Source, Split
@@ -167,7 +167,7 @@ def _fitting(
     policy: Policy, encoder: Encoder, prompts: Sequence[Prompt], sampling: Sampling
 ) -> tuple[list[Prompt], list[Tokens], int]:
     """Prompts that leave room for a response, their ids, and how many others there were."""
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     ids = encoder.prompts(prompt.prompt for prompt in prompts)
     fits = [window is None or len(tokens) + sampling.max_new_tokens <= window for tokens in ids]
     if not any(fits):
@@ -221,9 +221,7 @@ def _text(policy: Policy, sample: Sample) -> str:
 
 
 def _show(console: Console, answer: Samples) -> None:
-    asked = answer.prompt
-    said = asked if isinstance(asked, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
-    console.print(_safe(console, said.rstrip("\n"), "bold"), soft_wrap=True)
+    console.print(_safe(console, spoken(answer.prompt).rstrip("\n"), "bold"), soft_wrap=True)
     for at, response in enumerate(answer.responses):
         if len(answer.responses) > 1:
             console.print(_safe(console, f"[{at + 1}]", "dim"), soft_wrap=True)

@@ -17,7 +17,7 @@ from rather.cli.stage import Story, stage
 from rather.errors import BadFile, NotReady
 from rather.evaluate.gold import gold_of_answers
 from rather.models.fingerprint import fingerprint_folder
-from rather.models.load import Policy, folder_of, load_policy, stopping_at
+from rather.models.load import Policy, folder_of, load_policy, stopping_at, window_of
 from rather.records import Demonstration, Text, read
 from rather.run import Run
 from rather.stages import epochs
@@ -106,7 +106,7 @@ def _inputs(story: Story, config: SFTConfig) -> Inputs:
     """Everything that can be missing or wrong, before the run begins."""
     name = story.found(config.model, "base/checkpoint", "rather pretrain {run}")
     policy = load_policy(name, template=config.template)
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     longest = min(config.max_length, window or config.max_length)
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, max_length=longest, separator=config.separator)
     policy = stopping_at(policy, encoder.eos_id)
@@ -145,7 +145,7 @@ def _inputs(story: Story, config: SFTConfig) -> Inputs:
 def _gold(story: Story, config: SFTConfig, policy: Policy, encoder: Encoder) -> Measure | None:
     if config.world is None:
         return None
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     measure, left_out = gold_of_answers(
         world_named(config.world), encoder, window, _new_tokens(policy, config), config.seed
     )
@@ -188,7 +188,7 @@ def _texts(story: Story, config: SFTConfig, encoder: Encoder, train: Sequence[Tr
 
 
 def _new_tokens(policy: Policy, config: SFTConfig) -> int:
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     return min(config.max_new_tokens, window // 2) if window else config.max_new_tokens
 
 

@@ -9,7 +9,7 @@ import torch
 
 from rather.batches.encoding import Encoder
 from rather.batches.trees import Tokens
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.rollout import Sample, Sampling, draw_seeds, samples
 
 
@@ -39,7 +39,7 @@ def ask(
     end: characters with any of which an answer is over; they, and what shares a token with them, are left in the text
     """
     ids = encoder_of(policy).prompts(prompts)
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     fits = [at for at, tokens in enumerate(ids) if window is None or len(tokens) + sampling.max_new_tokens <= window]
     if end:
         policy = replace(policy, stops=(*policy.stops, *tokens_with(policy, end)))

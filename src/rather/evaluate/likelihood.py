@@ -16,7 +16,7 @@ from rather.errors import BadModel
 from rather.evaluate.asking import encoder_of
 from rather.models.attention import NAME as TREE
 from rather.models.cache import attending
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.models.logprobs import Head, hidden_states, logprobs_and_entropy, targets
 from rather.records import Ranking, Response
 
@@ -75,7 +75,7 @@ def of_choices(
 
 
 def _check_window(policy: Policy, trees: Sequence[Tree]) -> None:
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     longest = max((tree.longest for tree in trees), default=0)
     if window is not None and longest > window:
         raise BadModel(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from rather.evaluate.asking import Said, ask, encoder_of
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.rollout import Sampling
 from rather.worlds.types import WorldPrompt
 from rather.worlds.world import World
@@ -50,7 +50,7 @@ def ask_prompted(
 ) -> list[tuple[Said, ...] | None]:
     """As `asking.ask`, each prompt on a page of its own."""
     shown = {questions: examples(world, questions) for questions in (True, False)}
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     pages = [""] * len(prompts)
     unfit = list(range(len(prompts)))
     for count in range(EXAMPLES, -1, -1):  # the same page for all that it fits

@@ -24,7 +24,7 @@ from rather.evaluate.reward_pairs import (
     score_rankings,
     table_of,
 )
-from rather.records import Demonstration, Ranking
+from rather.records import Demonstration, Ranking, spoken
 from rather.stages.reward_data import Judged
 from rather.stages.reward_scoring import Scored, Scorer, length_slope, responses_of
 from rather.statistics import (
@@ -194,11 +194,7 @@ def _extremes(rows: Sequence[tuple[str, Any, str, float]]) -> dict[str, list[dic
     few = min(SHOWN, len(order) // 2)
     shown = {"best": order[:few], "worst": order[::-1][:few]}
     return {
-        side: [{"id": name, "prompt": _said(prompt), "response": text, "score": float(value)}
+        side: [{"id": name, "prompt": spoken(prompt), "response": text, "score": float(value)}
                for name, prompt, text, value in picked]
         for side, picked in shown.items()
     }  # fmt: skip
-
-
-def _said(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)

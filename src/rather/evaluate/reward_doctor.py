@@ -13,7 +13,7 @@ import numpy as np
 
 from rather.evaluate.reward_pairs import Judgements, PairTable, same_tasks
 from rather.models.tokenizers import facts
-from rather.records import Ranking
+from rather.records import Ranking, spoken
 from rather.stages.reward_scoring import Scorer
 from rather.statistics import agreement_by_labeler, clustered_share, pair_accuracy
 
@@ -248,9 +248,7 @@ def _share(found: Mapping[str, Any]) -> str:
 
 def _key(record: Ranking) -> str:
     """The prompt without what changes nothing: capitals and white space."""
-    asked = record.prompt
-    text = asked if isinstance(asked, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
-    return " ".join(text.lower().split())
+    return " ".join(spoken(record.prompt).lower().split())
 
 
 def _short(value: object) -> str:

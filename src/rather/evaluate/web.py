@@ -10,7 +10,7 @@ import numpy as np
 
 from rather.evaluate.asking import encoder_of
 from rather.evaluate.likelihood import likelihoods
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.statistics import clustered_mean
 from rather.worlds.world import World
 
@@ -22,7 +22,7 @@ def web_loss(policy: Policy, world: World, pages: int) -> dict[str, Any]:
     with other tokenizers share. A row is a cluster."""
     rng = random.Random(f"{world.name} {world.seed} web evaluation")
     texts = [page.text for page in islice(world.web_documents(rng), pages)]
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None) or PAGE
+    window = window_of(policy.model.config) or PAGE
     trees = list(encoder_of(policy).windows(texts, min(window, PAGE)))
     losses = [-one.logprobs.astype(np.float64) for (one,) in likelihoods(policy, trees)]
     per_token = clustered_mean(np.concatenate(losses), [at for at, of in enumerate(losses) for _ in of])

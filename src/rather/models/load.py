@@ -100,6 +100,12 @@ def stopping_at(policy: Policy, token: int) -> Policy:
     return replace(policy, stops=stops)
 
 
+def window_of(config: PretrainedConfig) -> int | None:
+    """How many tokens a model was made for, prompt and response together; None where its configuration is silent."""
+    window: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return window
+
+
 def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:
     """The local folder of a folder or of a hub id, which is fetched into the hub's own cache if it is not there."""
     path = Path(name).expanduser()

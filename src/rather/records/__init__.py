@@ -21,6 +21,7 @@ from rather.records.types import (
     Text,
     dense_ranks,
     ranks_from_scores,
+    spoken,
 )
 from rather.records.writing import convert, write
 
@@ -46,5 +47,6 @@ __all__ = [
     "pairs_of",
     "ranks_from_scores",
     "read",
+    "spoken",
     "write",
 ]

@@ -71,6 +71,11 @@ PromptText: TypeAlias = Annotated[
 ]
 
 
+def spoken(prompt: str | Sequence[Message]) -> str:
+    """A prompt as one text to be shown, hashed or sent; the turns of a conversation each on a line."""
+    return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
+
+
 def _prompt(prompt: str | tuple[Message, ...]) -> str | tuple[Message, ...]:
     if isinstance(prompt, str):
         return _said(prompt)

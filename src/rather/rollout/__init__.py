@@ -19,7 +19,7 @@ import torch
 from rather.batches.trees import Tokens
 from rather.errors import BadRecord, BadSetting
 from rather.models.cache import check_attention
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.rollout.batching import Batch, Request
 from rather.rollout.types import Rollout, Sample, Sampling, Token
 
@@ -94,7 +94,7 @@ def _batch(policy: Policy, prompts: Sequence[Tokens], sampling: Sampling, seeds:
 
 
 def _check_prompts(policy: Policy, prompts: Sequence[Tokens], sampling: Sampling) -> None:
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     rows = _rows(policy)
     for index, prompt in enumerate(map(np.asarray, prompts)):
         if not len(prompt):

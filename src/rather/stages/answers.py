@@ -12,7 +12,7 @@ from rather.batches.encoding import Encoder
 from rather.batches.trees import Tokens
 from rather.errors import BadSetting
 from rather.models.load import Policy
-from rather.records.types import Message
+from rather.records.types import Message, spoken
 from rather.rollout import Sampling, sample
 
 Prompt = str | Sequence[Message]
@@ -48,7 +48,7 @@ class Answered:
     def rows(self) -> list[dict[str, Any]]:
         """As they stand in samples.jsonl."""
         return [
-            {"prompt": _words(prompt), "response": text, "finished": ended}
+            {"prompt": spoken(prompt), "response": text, "finished": ended}
             | ({"score": self.scores[at]} if self.scores else {})
             for at, (prompt, text, ended) in enumerate(zip(self.prompts, self.texts, self.finished, strict=True))
         ]
@@ -86,7 +86,3 @@ def answer(policy: Policy, asked: Asked, seed: int, scorer: Scorer | None = None
     return Answered(
         asked.prompts, tuple(texts), tuple(finished), tuple(len(s.tokens) for s in drawn), tuple(map(float, scores))
     )
-
-
-def _words(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)

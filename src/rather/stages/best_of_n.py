@@ -21,14 +21,13 @@ from rather.config import Config
 from rather.errors import BadFile
 from rather.models.load import Policy
 from rather.parallel import barrier, world
-from rather.records import Demonstration, Prompt, Ranking, Response, ranks_from_scores, write
+from rather.records import Demonstration, Prompt, Ranking, Response, ranks_from_scores, spoken, write
 from rather.rollout import Sampling, draw_seeds
 from rather.run import Run, read_log
 from rather.stages.episodes import episodes_of, sample_shared
 from rather.stages.grpo_rewards import Rewards, save_failed
 from rather.stages.optim import computing_in
 from rather.stages.ppo_start import fitting_prompts
-from rather.stages.scorers import said
 from rather.stages.steps import Share
 from rather.statistics import best_of_n as expected_best
 from rather.statistics import best_of_n_kl
@@ -120,7 +119,7 @@ def best_of_n(
         for at, prompt in enumerate(mine):
             of = slice(at * config.samples, (at + 1) * config.samples)
             texts, ended = episodes.texts[of], episodes.finished[of].tolist()
-            row = {"id": prompt.id, "prompt": said(prompt), "responses": list(texts), "finished": ended}
+            row = {"id": prompt.id, "prompt": spoken(prompt.prompt), "responses": list(texts), "finished": ended}
             row |= {"lengths": episodes.lengths[of].tolist(), "scores": table[at]}
             run.sample(step, row | ({"gold": list(map(float, gold(prompt, texts, ended)))} if gold else {}))
         values = {"objective/scores": float(scores.mean()), "objective/best": float(np.mean([max(r) for r in table]))}

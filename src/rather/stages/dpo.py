@@ -23,7 +23,7 @@ from rather.batches.trees import Tree
 from rather.errors import BadFile, BadSetting
 from rather.losses import require_finite
 from rather.models.fingerprint import fingerprint
-from rather.models.load import Policy, save_policy
+from rather.models.load import Policy, save_policy, window_of
 from rather.models.logprobs import use_trees
 from rather.parallel import all_reduce_in_place, barrier, world
 from rather.records import Ranking
@@ -144,7 +144,7 @@ def train_dpo(
 
 
 def encoder_of(policy: Policy, config: DPOConfig) -> Encoder:
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     longest = min(config.max_length, window or config.max_length)
     return Encoder(policy.tokenizer, policy.tokenizer.chat_template, config.max_prompt, longest, config.separator)
 

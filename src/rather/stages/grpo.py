@@ -24,7 +24,7 @@ from rather.errors import BadSetting
 from rather.models.load import Policy, save_policy
 from rather.models.logprobs import use_trees
 from rather.parallel import all_reduce_in_place, barrier, world
-from rather.records import Prompt
+from rather.records import Prompt, spoken
 from rather.rollout import Rollout, draw_seeds
 from rather.run import Run
 from rather.stages import ppo_checks, ppo_metrics
@@ -37,7 +37,6 @@ from rather.stages.passes import in_passes, minibatches
 from rather.stages.ppo_start import fitting_prompts
 from rather.stages.ppo_steps import ptx_gradients, refuse_not_finite
 from rather.stages.schedules import warm_then_linear
-from rather.stages.scorers import said
 from rather.stages.steps import Share
 from rather.verifiers import VerifierFailed
 
@@ -262,7 +261,7 @@ def texts_of(
     rows = []
     for at in range(min(count, len(batch.prompts)) * size):
         p, g = divmod(at, size)
-        row: dict[str, Any] = {"id": batch.prompts[p].id, "prompt": said(batch.prompts[p])}
+        row: dict[str, Any] = {"id": batch.prompts[p].id, "prompt": spoken(batch.prompts[p].prompt)}
         row |= {"response": episodes.texts[at], "finished": bool(episodes.finished[at])}
         row |= {"score": round(float(batch.scores[p, g]), 5), "advantage": round(float(advantages[p, g]), 5)}
         rows.append(row | ({} if kl is None else {"kl_sum": round(float(kl[at].sum()), 5)}))

@@ -12,8 +12,8 @@ from torch import Tensor
 from rather.advantages import explained_variance
 from rather.batches.trees import Tree
 from rather.models.load import Policy
+from rather.records import spoken
 from rather.stages.episodes import Episodes
-from rather.stages.scorers import said
 
 OPENING = 4  # tokens; what begins with the same four is the same opening
 
@@ -98,7 +98,7 @@ def shown(
         ids = episodes.trees[at].responses[0].tolist()
         yield {
             "id": episodes.prompts[at].id,
-            "prompt": said(episodes.prompts[at]),
+            "prompt": spoken(episodes.prompts[at].prompt),
             "response": episodes.texts[at],
             "finished": bool(episodes.finished[at]),
             "score": round(float(scores[at]), 5),

@@ -14,7 +14,7 @@ from rather.batches.encoding import Encoder
 from rather.batches.trees import Tokens
 from rather.errors import BadSetting, visible
 from rather.models.heads import RewardModel, reward_model_from
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.models.reward_folder import Reward
 from rather.records import Prompt
 from rather.stages.ppo_config import PPOConfig
@@ -41,7 +41,7 @@ def fitting_prompts(
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, separator=config.separator)
     # A chat template may end turns with another token than the tokenizer's EOS.
     policy = replace(policy, stops=tuple(dict.fromkeys([encoder.eos_id, *policy.stops])))
-    window = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    window = window_of(policy.model.config)
     room = config.max_prompt if window is None else min(config.max_prompt, window - config.max_new_tokens)
     ids = encoder.prompts(prompt.prompt for prompt in prompts)
     kept = [(prompt, tokens) for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) <= room]

@@ -18,11 +18,11 @@ from rather.config import Config
 from rather.errors import BadFile, BadSetting
 from rather.losses import require_finite
 from rather.models.heads import RewardModel, new_head, reward_model_from
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.models.logprobs import use_trees
 from rather.models.reward_folder import SCORING, Reward, save_reward_model
 from rather.parallel import all_reduce_in_place, global_sum, world
-from rather.records import Demonstration, Ranking
+from rather.records import Demonstration, Ranking, spoken
 from rather.run import Run
 from rather.stages.optim import Adam
 from rather.stages.reward_data import (
@@ -196,7 +196,7 @@ def _begin(start: Start, config: RewardConfig) -> RewardModel:
 
 
 def _window(model: RewardModel) -> int | None:
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return window_of(model.config)
 
 
 def _elements(
@@ -237,14 +237,8 @@ def _show(run: Run, step: int, shown: Sequence[Judged], scores: Sequence[np.ndar
         record, places = element.records[0], list(element.places[0])
         mine = found.mean(1)[places]
         for k in np.argsort(-mine, kind="stable"):
-            run.sample(step, {"prompt": _said(record), "response": record.responses[k].text,
+            run.sample(step, {"prompt": spoken(record.prompt), "response": record.responses[k].text,
                               "score": mine[k], "rank": record.ranks[k]})  # fmt: skip
-
-
-def _said(record: Ranking) -> str:
-    if isinstance(record.prompt, str):
-        return record.prompt
-    return "\n".join(f"{turn.role}: {turn.content}" for turn in record.prompt)
 
 
 def _finished(

@@ -18,7 +18,7 @@ import numpy as np
 from rather.batches.encoding import Encoder, EncodingReport
 from rather.batches.trees import Tree
 from rather.errors import BadRecord
-from rather.records import Ranking, Rating, Response
+from rather.records import Ranking, Rating, Response, spoken
 
 # Responses on one tree. A prompt that was asked a thousand times is several elements, or it would not fit into memory.
 MOST = 32
@@ -214,6 +214,4 @@ def split_rankings(rankings: Sequence[Ranking], share: float, held_out: Sequence
 
 def _drawn(ranking: Ranking, share: float) -> bool:
     """By the prompt's own hash, so that a prompt stays where it is when the file grows."""
-    asked = ranking.prompt
-    text = asked if isinstance(asked, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < share * 2**64
+    return int.from_bytes(hashlib.sha256(spoken(ranking.prompt).encode()).digest()[:8], "big") < share * 2**64

@@ -27,7 +27,7 @@ from rather.models.load import Policy
 from rather.models.logprobs import use_trees
 from rather.models.reward_folder import Reward, load_reward_model
 from rather.models.tokenizers import first_line
-from rather.records import Prompt
+from rather.records import Prompt, spoken
 from rather.stages.episodes import Episodes, response_scores
 from rather.stages.optim import computing_in
 from rather.stages.reward_scoring import Scoring
@@ -131,7 +131,9 @@ def http_judge(url: str) -> Judge:
     """A program that takes {"prompts": [...], "responses": [...]} by POST and answers {"scores": [...]}."""
 
     def judge(prompts: Sequence[Prompt], texts: Sequence[str]) -> Sequence[float]:
-        asked = json.dumps({"prompts": [said(prompt) for prompt in prompts], "responses": list(texts)}).encode()
+        asked = json.dumps(
+            {"prompts": [spoken(prompt.prompt) for prompt in prompts], "responses": list(texts)}
+        ).encode()
         request = urllib.request.Request(url, asked, {"Content-Type": "application/json"}, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as answer:
@@ -203,12 +205,6 @@ def reward_named(name: str) -> Reward | Judge:
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         return named_judge(name)
     return load_reward_model(name)
-
-
-def said(prompt: Prompt) -> str:
-    """A prompt as text; the turns of a conversation each on a line."""
-    asked = prompt.prompt
-    return asked if isinstance(asked, str) else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
 
 
 def same_tokens(one: Any, other: Any) -> bool:
