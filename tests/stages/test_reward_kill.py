@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from killing import ends_in_the_same_bytes, kill_again_and_again
-from reward_world import demonstrations, policy, rankings
 
 from rather.run import Run
 from rather.stages.reward import RewardConfig, train_reward
+from reward_world import demonstrations, policy, rankings
 
 CONFIG = RewardConfig(learning_rate=3e-3, batch_size=3, precision="fp32", checkpoint_every=1, evaluate_every=7, heads=2)
 
