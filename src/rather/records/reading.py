@@ -135,7 +135,7 @@ def read(
     """
     if turns not in ("last", "each"):
         raise BadSetting(f"turns is {quote(turns)}.", "Expected 'last' or 'each'.")
-    rows = _rows(str(source), on_problem, on_progress)
+    rows = rows_of(str(source), on_problem, on_progress)
     first = list(_first(rows))
     found = shape_named(shape) if shape else _shape(str(source), first)
     if turns == "each":
@@ -161,7 +161,10 @@ def _first(rows: Iterator[Row]) -> Iterator[Row]:
             return
 
 
-def _rows(source: str, on_problem: Problem, on_progress: Callable[[float], None] | None) -> Iterator[Row]:
+def rows_of(
+    source: str, on_problem: Problem = raise_it, on_progress: Callable[[float], None] | None = None
+) -> Iterator[Row]:
+    """The rows of a file, a folder or a hub id as they are there, whatever record they may be."""
     path = Path(source)
     if path.suffix == ".parquet" or _holds_parquet(path):
         return parquet_rows(path, None, on_progress)
