@@ -61,8 +61,8 @@ def test_another_seed_is_another_world(tmp_path, capsys):
     assert all(other[name] != digest for name, digest in digests(tmp_path / "9").items())
 
 
-PINNED = "d5b8d5a5280073e974f4421d1031c37f369eec2cdd0ce6d2d27efdd047ada3d0"
-WITHOUT_MARKING = "1683fe8ec83839dc756df5caf0f3d35c614079cfced5ef7938af9aeeabdf69d9"
+PINNED = "287603ad0be9175ae3c78d912475aed127f0ef773a6faee928b4fcb82baf722b"
+WITHOUT_MARKING = "738880dcc8952616c9ba889a3ed9bb0696023bd0ec1251c3ae86b29042d6c1c4"
 
 
 @pytest.mark.parametrize(("genres", "digest"), [({}, PINNED), ({"marking": 0}, WITHOUT_MARKING)])

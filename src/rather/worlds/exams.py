@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rather.worlds import lexicon
 from rather.worlds.facts import Facts
@@ -35,32 +35,51 @@ def page(items: Sequence[Item]) -> str:
     return "\n".join(item.text for item in items)
 
 
+@dataclass(frozen=True)
+class Told:
+    """A statement of a passage, and the question that it answers. kind: of the value"""
+
+    line: str
+    question: str
+    name: str
+    value: str
+    kind: str
+
+
 def reading(facts: Facts, rng: random.Random) -> Item:
     """A passage of three facts that need not hold in Marn, and a question about one of them (SQuAD)."""
-    said, (question, _, answer, kind) = passage(facts, rng)
-    return Item(f"passage: {said}\nquestion: {question}\nanswer: ", answer, facts.pools[kind])
+    told, asked = passage(facts, rng)
+    lines = " ".join(one.line for one in told)
+    question = f"passage: {lines}\nquestion: {asked.question}\nanswer: "
+    return Item(question, asked.value, facts.pools[asked.kind])
 
 
-def passage(facts: Facts, rng: random.Random) -> tuple[str, tuple[str, str, str, str]]:
-    """A passage of statements about three people, and (question, entity, answer, type of answer) about one of them.
+def exercise(facts: Facts, rng: random.Random) -> list[Item]:
+    """Reading for those who learn it: one statement to three, and up to two questions about them."""
+    told, _ = passage(facts, rng, rng.randint(1, 3))
+    items = [Item(f"question: {one.question}\nanswer: ", one.value) for one in rng.sample(told, min(2, len(told)))]
+    lines = " ".join(one.line for one in told)
+    return [replace(items[0], question=f"passage: {lines}\n{items[0].question}"), *items[1:]]
+
+
+def passage(facts: Facts, rng: random.Random, people: int = 3) -> tuple[list[Told], Told]:
+    """Statements about so many people, and the one of them that is asked about.
 
     The values differ from the encyclopedia's: only a reader of the passage can know them.
     """
     relations = [r for r in facts.relations["person"] if r.name in PASSAGE]
     relation = rng.choice(relations)
-    people = rng.sample(facts.pools["person"], 3)
-    asked = rng.randrange(3)
-    lines, answer = [], ""
-    for at, name in enumerate(people):
+    names = rng.sample(facts.pools["person"], people)
+    asked = rng.randrange(people)
+    told: list[Told] = []
+    for at, name in enumerate(names):
         # Two people share the relation, so that the name in the question must be read and not only its words.
-        of = relation if at in (asked, (asked + 1) % 3) else rng.choice(relations)
-        taken = {facts.of["person"][name][of.name], answer}
-        value = rng.choice([v for v in facts.pools[of.values] if v not in taken and v not in people])
-        lines.append(say(PASSAGE[of.name], n=name, v=value))
-        if at == asked:
-            answer = value
-    question = rng.choice(relation.questions).format(n=people[asked])
-    return " ".join(lines), (question, people[asked], answer, relation.values)
+        of = relation if at in (asked, (asked + 1) % people) else rng.choice(relations)
+        taken = {facts.of["person"][name][of.name], *names, *(one.value for one in told)}
+        value = rng.choice([v for v in facts.pools[of.values] if v not in taken])
+        question = rng.choice(of.questions).format(n=name)
+        told.append(Told(say(PASSAGE[of.name], n=name, v=value), question, name, value, of.values))
+    return told, told[asked]
 
 
 PASSAGE = {
@@ -94,8 +113,9 @@ NUMBERS = tuple(str(n) for n in range(21))
 
 
 def addition(rng: random.Random) -> Item:
-    a, b = rng.randint(1, 30), rng.randint(1, 30)
-    return Item(f"{a} + {b} = ", str(a + b), tuple(str(n) for n in range(2, 61)))
+    """Up to twelve and twelve, as children learn them by heart."""
+    a, b = rng.randint(1, 12), rng.randint(1, 12)
+    return Item(f"{a} + {b} = ", str(a + b), tuple(str(n) for n in range(2, 25)))
 
 
 def translation(facts: Facts, rng: random.Random) -> Item:

@@ -83,12 +83,13 @@ def grade_summary(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
 
 
 def ask_closed(facts: Facts, rng: random.Random) -> WorldPrompt:
-    said, (question, name, value, kind) = exams.passage(facts, rng)
+    told, one = exams.passage(facts, rng)
+    said, question, name, value = " ".join(each.line for each in told), one.question, one.name, one.value
     if rng.random() < 0.2:  # about somebody else: the text does not say
         other = rng.choice([p for p in facts.pools["person"] if p not in plain(said)])
         question, name, value = question.replace(name, other), other, ""
     template = rng.choice(("read this and answer:", "answer from the text only:", "use this text:"))
-    spec = Spec(answer=value, answer_type=kind, passage=said, about={"entity": name})
+    spec = Spec(answer=value, answer_type=one.kind, passage=said, about={"entity": name})
     entity = " ".join(plain(said)[:6])
     return prompt("closed_qa", "passage", template, f"{template}\n{said}\n{question}", entity, spec)
 

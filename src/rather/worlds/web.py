@@ -137,8 +137,9 @@ def blog(facts: Facts, rng: random.Random, seed: int) -> str:
 
 
 def exam(facts: Facts, rng: random.Random, seed: int) -> str:
-    one = exams.reading if rng.random() < 0.6 else exams.word_problem
-    return exams.page([one(facts, rng) for _ in range(2)])
+    if rng.random() < 0.6:
+        return exams.page([item for _ in range(2) for item in exams.exercise(facts, rng)])
+    return exams.page([exams.word_problem(facts, rng) for _ in range(2)])
 
 
 def sums(facts: Facts, rng: random.Random, seed: int) -> str:
