@@ -22,7 +22,8 @@ STAIRS = (
     {"worlds", "feedback", "models", "batches", "rollout", "rollout_vllm", "verifiers"},
     {"stages"},
     {"evaluate", "explain", "diagnose", "report"},
-    {"pipeline", "pipeline_recipe", "pipeline_memory", "pipeline_judged", "cli", "serve", "launch", "demo", "__main__"},
+    {"pipeline", "pipeline_recipe", "pipeline_memory", "pipeline_judged", "plan", "cli", "serve", "launch", "demo"}
+    | {"__main__"},
 )
 FLOOR = {name: floor for floor, names in enumerate(STAIRS) for name in names}
 MATHS = STAIRS[1]
