@@ -13,12 +13,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 import torch
-from small_ppo import PROMPTS, SMALL, small_policy, small_reward, small_rows, small_run
+from small_ppo import PROMPTS, SMALL, small_policy, small_reward, small_run
 
 from rather import cli
 from rather.batches.trees import Tree
 from rather.errors import BadSetting, CheckFailed
-from rather.models.dropout import set_dropout
 from rather.models.load import save_policy
 from rather.models.reward_folder import save_reward_model
 from rather.models.tiny import TinyConfig, tiny
@@ -170,25 +169,12 @@ def test_a_score_with_length_taken_off_is_not_what_the_critic_begins_with():
     assert not is_reward_itself([small_reward(), small_reward()], config)
 
 
-# ---- planted faults are named
-
-
-def run_with(folder, policy, reward, **settings):
-    config = PPOConfig(**{**SMALL, **settings})
-    with Run.open(folder, config) as run:
-        return train_ppo(policy, reward, PROMPTS, small_rows(policy), run, config)
-
-
-def test_dropout_left_on_is_named(tmp_path):
-    policy = small_policy()
-    set_dropout(policy.model, 0.2)
-    with pytest.raises(SelfTest, match=r"the policy: Dropout is on[\s\S]*1\. set_dropout was called"):
-        run_with(tmp_path, policy, small_reward())
+# ---- the self-test; faults planted in whole runs are in test_ppo_faults.py
 
 
 def test_a_policy_that_never_ends_is_named(tmp_path):
     with pytest.raises(SelfTest, match=r"none of 16 responses ended within 2 tokens[\s\S]*1\. the demonstrations"):
-        run_with(tmp_path, small_policy(), small_reward(), missing_eos="replace", max_new_tokens=2)
+        small_run(tmp_path, missing_eos="replace", max_new_tokens=2)
 
 
 def test_a_temperature_on_one_side_is_named():
@@ -377,9 +363,14 @@ def test_rather_ppo_learns_from_a_story_and_rather_look_shows_it(story, capsys):
         assert door("look", story / "ppo", "--by", by, "-n", 2, "--step", 1) == 0
         shown = capsys.readouterr().out
         assert shown.startswith("step 1, coloured by")
-        assert shown.count("score") == 2
+        assert shown.count(", KL ") == 2
+    assert "s an iteration: " in shown
+    assert all(f"{part} " in shown for part in ("sample", "score", "reference", "value", "update", "rest"))
     assert door("look", story / "ppo", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["step"] == 2
+    looked = json.loads(capsys.readouterr().out)
+    assert looked["step"] == 2
+    parts = {name: seconds for name, seconds in looked["timings"].items() if name != "time/iteration"}
+    assert sum(parts.values()) == pytest.approx(looked["timings"]["time/iteration"], abs=1e-4)
     assert door("look", story / "ppo", "--step", 9) == 2
     assert "2 steps, 1 to 2" in capsys.readouterr().err
 

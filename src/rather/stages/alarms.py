@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,24 @@ def kl_drift(story: Story, config: PPOConfig) -> Iterable[Alarm]:
     kl, score = story.lately("objective/kl"), story.lately("objective/scores")
     if kl and score and kl.up and kl.after > 1.2 * kl.before and not score.up:
         beta = story.lately("objective/kl_coef")
-        fell = f" beta {beta}." if beta and beta.before != beta.after else ""
+        fell = f" beta {beta}." if beta and beta.after < beta.before else ""
         yield Alarm(
             "kl_drift",
             f"In {WINDOW} iterations the KL went {kl} while the score stayed: {score}.{fell}",
             "The controller lets the policy go: raise kl_coef or kl_floor." if fell else "Raise kl_coef.",
+        )
+
+
+def no_penalty(story: Story, config: PPOConfig) -> Iterable[Alarm]:
+    """beta is 0. The first nat may be what anybody would want; after it nothing says where to stop."""
+    last = story.rows[-1]
+    if config.kl_coef == 0 and last["objective/kl"] > 1 + SURE * last["objective/kl_se"]:
+        yield Alarm(
+            "no_penalty",
+            f"beta is 0 and the KL is {last['objective/kl']:.3g} nats a response (se {last['objective/kl_se']:.2g}): "
+            "the score alone says where the policy goes.",
+            "What the reward model does not know will be lost. Set kl_coef (the paper: 0.02), or choose a checkpoint "
+            "by a second opinion.",
         )
 
 
@@ -246,32 +260,54 @@ def gradients(story: Story, config: PPOConfig) -> Iterable[Alarm]:
 
 
 def controller(story: Story, config: PPOConfig) -> Iterable[Alarm]:
-    """The adaptive one can go wrong in two ways: no leash left, or a policy that got away while it was long."""
-    if config.kl_target is None:
+    """The adaptive one can go wrong in three ways: it follows another number than the KL of a response, it leaves no
+    leash, or the policy got away while the leash was long."""
+    if config.kl_target is None or len(story.rows) < 3:
         return
     kl, floor = story.recent("objective/kl", least=3), getattr(config.controller(), "floor", 0.0)
-    beta = story.rows[-1]["objective/kl_coef"]
-    if len(story.rows) >= 3 and beta <= max(floor, config.kl_coef / 20):
+    beta, target = story.series("objective/kl_coef"), config.kl_target
+    token = story.recent("objective/kl_per_token", least=3)
+    said = "" if token is None else f" The KL of a token is {token:.3g}."
+    assert kl is not None
+    if len(beta) > 3 and all(wrong_way(story.rows[-4:], target)):
+        seen = [row["objective/kl"] for row in story.rows[-4:-1]]
         yield Alarm(
             "controller",
-            f"beta is {beta:.3g}, and began at {config.kl_coef:g}: the KL ({kl:.3g}) stays below its target of "
-            f"{config.kl_target:g} nats a response.",
+            f"beta went {beta[-4]:.4g} -> {beta[-1]:.4g} in three iterations, though the KL of a response was "
+            f"{', '.join(f'{one:.3g}' for one in seen)} nats, on the other side of its target of {target:g}.{said}",
+            "The controller follows a number of another unit: give it the mean over responses of the sum over tokens, "
+            "in nats, not a mean over tokens.",
+        )
+    elif beta[-1] <= max(floor, config.kl_coef / 20):
+        yield Alarm(
+            "controller",
+            f"beta is {beta[-1]:.3g}, and began at {config.kl_coef:g}: the KL ({kl:.3g}) stays below its target of "
+            f"{target:g} nats a response.",
             "Once the policy finds something, nothing will hold it: lower kl_target, raise kl_floor, or fix beta "
             "(kl_target=none).",
         )
-    elif kl is not None and kl > 2 * config.kl_target:
+    elif kl > 2 * target:
+        unit = "" if token is None or token > 2 * target else f"{said} Was kl_target meant for a token?"
         yield Alarm(
             "controller",
-            f"The KL is {kl:.3g}, twice its target of {config.kl_target:g}; beta is {beta:.3g} and follows at "
-            f"{0.2 * config.batch_size / config.kl_horizon:.1%} an iteration at most.",
-            "Lower kl_horizon or learning_rate, or fix beta (kl_target=none).",
+            f"The KL is {kl:.3g}, more than twice its target of {target:g}; beta is {beta[-1]:.3g} and follows at "
+            f"{0.2 * config.batch_size / config.kl_horizon:.1%} an iteration at most.{unit}",
+            "kl_target is in nats of a whole response. If that is what it is: lower kl_horizon or learning_rate, or "
+            "fix beta (kl_target=none).",
         )
+
+
+def wrong_way(rows: Sequence[Mapping[str, Any]], target: float) -> Iterable[bool]:
+    """Whether each beta but the first moved against the KL before it."""
+    for row, after in pairwise(rows):
+        yield (after["objective/kl_coef"] - row["objective/kl_coef"]) * (row["objective/kl"] - target) < 0
 
 
 RULES: tuple[Callable[[Story, PPOConfig], Iterable[Alarm]], ...] = (
     negative_kl,
     kl_budget,
     kl_drift,
+    no_penalty,
     reward_hacking,
     mode_collapse,
     length,

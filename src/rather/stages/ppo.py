@@ -29,6 +29,7 @@ from rather.run import Run, read_metrics
 from rather.stages import ppo_checks, ppo_metrics
 from rather.stages.alarms import Alarm, Alarms
 from rather.stages.answers import Measure
+from rather.stages.clock import Clock
 from rather.stages.ema import EMA
 from rather.stages.episodes import episodes_of, response_logprobs, sample_shared, token_values, truncated
 from rather.stages.optim import Adam, computing_in
@@ -36,6 +37,7 @@ from rather.stages.passes import in_passes, minibatches
 from rather.stages.ppo_config import PPOConfig
 from rather.stages.ppo_start import (
     Rewards,
+    fingerprints,
     first_critic,
     fitting_prompts,
     is_reward_itself,
@@ -86,6 +88,8 @@ def train_ppo(
             "Name some, or leave the mix out:  ptx_coef=0",
         )
 
+    begun = fingerprints(policy, reward)
+
     # Four models. The critic is copied before the reward model goes to bf16; the reference is the policy as it came.
     critic = first_critic(policy, reward, config)
     reference = copy.deepcopy(policy.model).requires_grad_(False)
@@ -105,8 +109,9 @@ def train_ppo(
 
     beta = controller.state_dict()
     state: dict[str, Any] = {"policy": optimizer, "critic": critic_optimizer, "ema": ema, "controller": beta}
-    state |= {"drawing": drawing, "shuffling": shuffling}
+    state |= {"drawing": drawing, "shuffling": shuffling, "begun": dict(begun)}
     done = checkpoint.load_latest(run.state, state) or 0
+    ppo_checks.begun_with(begun, state["begun"])
     run.rewind(done)
     barrier()  # every worker reads what the first one has rewound
     controller = type(controller)(**beta)  # type: ignore[arg-type]
@@ -115,6 +120,7 @@ def train_ppo(
     stopping: Alarm | None = None
 
     for iteration in range(done + 1, config.iterations + 1):
+        clock = Clock(device)
         # Sample. Prompts come without replacement, one pass after the other; every sample has a seed of its own.
         start = (iteration - 1) * config.batch_size
         chosen = in_passes(len(prompts), start, config.batch_size, f"{config.seed} prompts")
@@ -124,18 +130,23 @@ def train_ppo(
             rollout = truncated(rollout, truncate, config.truncate_after)
         episodes = episodes_of(policy, [prompts[i] for i in chosen], rollout, device)
         trees, mask = episodes.trees, episodes.mask
+        clock.lap("sample")
 
         # Score. What is known of every token before the policy moves is in tables (B, T). In fp32 the sampler's
         # log-probs are the trainer's; in bf16 they differ in digits that matter, and the trainer forms its own.
         opinion = scorer(episodes, share)
         scores = missing_eos(opinion.scores, episodes.finished, config)  # (B,)
+        clock.lap("score")
         ref_logprobs = response_logprobs(reference, trees, share, config.temperature)
+        clock.lap("reference")
         values, last_values = token_values(critic, trees, share)
+        clock.lap("value")
         first = iteration == done + 1
         old_logprobs = trained = episodes.sampled_logprobs
         if first or not exact:
             trained = response_logprobs(policy.model, trees, share, config.temperature)
             old_logprobs = old_logprobs if exact else trained
+            clock.lap("logprobs")
         if first:
             found = ppo_checks.first_rollout(
                 sampled=episodes.sampled_logprobs,
@@ -150,13 +161,14 @@ def train_ppo(
                 at_start=iteration == 1,
                 values_and_scores=(last_values, opinion.scores) if is_reward_itself(reward, config) else None,
             )
-            run.event("self-test", found)
+            run.event("self-test", found | begun)
 
         rewards, kl = shaped_rewards(scores, old_logprobs, ref_logprobs, mask, controller.kl_coef)
         if config.whiten_rewards:  # the score is in them: scaled once, together with the KL, as in ZGL
             rewards = whiten(rewards, mask, unbiased=False, shift_mean=False)
         advantages, returns = gae(rewards, values, mask, config.gae_lambda)
         advantages = whiten(advantages, mask, unbiased=False)
+        clock.lap("rest")
 
         # Learn. An update of the policy is one step on the sum of both gradients: in a step of its own, Adam would
         # divide gamma away. Each of the two is a mean over its own tokens.
@@ -197,6 +209,8 @@ def train_ppo(
             refuse_not_finite(norm, "critic", iteration, update)
             updates.add({"grad_norm/critic": norm, **fit.metrics()})
 
+        clock.lap("update")
+
         # Write down. The KL that beta follows is the one measured before the update.
         row: dict[str, Any] = {"episode": start + config.batch_size, "learning_rate": factor * config.learning_rate}
         row |= ppo_metrics.of_rollout(episodes, opinion.scores, scores, opinion.spread, kl, controller.kl_coef)
@@ -216,6 +230,8 @@ def train_ppo(
         tables = {"kl": kl, "values": values, "advantages": advantages}
         for shown in ppo_metrics.shown(policy, episodes, scores, tables, config.samples):
             run.sample(iteration, shown)
+        clock.lap("rest")
+        run.event("timings", {"step": iteration, **clock.seconds})
         for alarm in alarms.check({"step": iteration, **row}):
             run.event("alarm", {"step": iteration, "alarm": alarm.name, "evidence": alarm.evidence, "do": alarm.do})
             if alarm.name in config.stop_on:

@@ -113,6 +113,18 @@ def kl_is_zero(log_ratio: Tensor, exact: bool) -> float:
     return average
 
 
+def begun_with(now: Mapping[str, str], then: Mapping[str, str]) -> None:
+    """Item 36, for a run that goes on: reference and reward models are those it began with, by their fingerprints."""
+    for name in now:
+        if now[name] != then[name]:
+            raise SelfTest(
+                f"the {name} is not the one this run began with: its weights are {now[name][:12]}, they were "
+                f"{then[name][:12]}.",
+                ("its folder was written again after the run began", "another folder was put in its place"),
+                "Put the old one back, or begin another run:  --name ANOTHER",
+            )
+
+
 def critic_is_reward(last_values: Tensor, scores: Tensor, exact: bool) -> float:
     """Item 35: the critic begins as the reward model, head and bias included. Both (B,) -> the largest difference"""
     apart = (last_values - scores).abs()

@@ -19,6 +19,7 @@ Alarm = Literal[
     "negative_kl",
     "kl_budget",
     "kl_drift",
+    "no_penalty",
     "reward_hacking",
     "mode_collapse",
     "length",

@@ -13,6 +13,7 @@ from torch import Tensor
 from rather.batches.encoding import Encoder
 from rather.batches.trees import Tokens
 from rather.errors import BadSetting, visible
+from rather.models.fingerprint import fingerprint
 from rather.models.heads import RewardModel, reward_model_from
 from rather.models.load import Policy, window_of
 from rather.models.reward_folder import Reward
@@ -77,6 +78,12 @@ def reward_models(reward: Rewards) -> list[Reward]:
     """Those of the things that score which are models."""
     several: Sequence[Any] = [reward] if isinstance(reward, Reward) or callable(reward) else reward
     return [one for one in several if isinstance(one, Reward)]
+
+
+def fingerprints(policy: Policy, reward: Rewards) -> dict[str, str]:
+    """The names of the weights that a run begins with, and that stay what they are: the KL is against the first."""
+    found = {"reference": fingerprint(policy.model)}
+    return found | {f"reward model {n}": fingerprint(one.model) for n, one in enumerate(reward_models(reward), start=1)}
 
 
 def is_reward_itself(reward: Rewards, config: PPOConfig) -> bool:
