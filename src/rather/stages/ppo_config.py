@@ -37,8 +37,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "ptx_coef": 0.0,  # sec. 3.5: "PPO" without the pretraining mix
         "learning_rate": 8e-6,  # E.9: above 8.05e-6 PPO without ptx diverged; the value that was chosen is not printed
     },
-    "ziegler2019": {  # Ziegler et al. 2019 and ZGL; sentiment and descriptiveness
-        "episodes": 1_000_000,  # ZGL launch.py
+    "ziegler2019": {  # the released code ZGL, launch.py: sentiment and descriptiveness, a policy of 124M
+        "episodes": 1_000_000,  # the paper: 2M (fig. 3)
         "minibatch_size": 512,  # ZGL: all of the batch is one
         "inner_epochs": 4,
         "temperature": 0.7,
@@ -56,22 +56,22 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "schedule": "linear",
         "warmup": 0,
         "adam_beta2": 0.999,  # TensorFlow's default
-        "adam_eps": 1e-5,  # as DTL found it, in TensorFlow's place
+        "adam_eps": 1e-5,  # ZGL core.py; in TensorFlow's place
         "adam_form": "tensorflow",
         "ema_decay": 0.0,
     },
     "summarize": {  # Stiennon et al. 2020, app. B.1, and openai/summarize-from-feedback
         "episodes": 1_000_000,
-        "minibatch_size": 512,  # not printed; one, as in ZGL
+        "minibatch_size": 512,  # not printed; one, as in ZGL. The batch is 512 for 1.3B, 256 for 6.7B
         "inner_epochs": 4,
         "max_new_tokens": 53,  # 48 of the summary and what follows; as in vwxyzjn's reproduction
         "ptx_coef": 0.0,
         "kl_coef": 0.05,
         "learning_rate": 1.5e-5,  # app. B.1: 1.3B; 7e-6 for 6.7B
-        "critic_learning_rate": 1.5e-5,  # apart from the policy since that paper; its own rate is not printed
+        "critic_learning_rate": 1.5e-5,  # from the reward model, apart from the policy; its own rate is not printed
         "schedule": "linear",
         "warmup": 0,
-        "adam_beta2": 0.999,  # TensorFlow's default
+        "adam_beta2": 0.999,  # not printed, nor what follows: as in ZGL
         "adam_eps": 1e-5,
         "adam_form": "tensorflow",
         "ema_decay": 0.0,
@@ -135,7 +135,9 @@ class PPOConfig(Config):
     kl_floor: float | None = Field(
         None, ge=0, description="beta goes no lower; none: a tenth of kl_coef. Not in a paper"
     )
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="not in the paper; as in ZGL. No discount: C.4")
+    gae_lambda: float = Field(
+        0.95, ge=0, le=1, description="not in the paper; as in ZGL and Stiennon et al. No discount: C.4"
+    )
 
     clip_range: float = Field(0.2, gt=0, description="C.4: of the policy's ratio")
     value_clip: float | None = Field(0.2, gt=0, description="not in the paper; as in ZGL. none: no clip")
