@@ -22,6 +22,7 @@ from rather import __version__, limits
 GB = 1e9
 EXTRAS = {
     "lora": "train low-rank adapters instead of all weights",
+    "qlora": "the same beside weights in 4 bits",
     "hub": "read data sets from the hub and from Parquet files",
     "eval": "public evaluations: BLEU, ROUGE, lm-eval tasks",
     "ray": "rollouts on many machines",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,11 +97,13 @@ def new_head(hidden: int, rng: torch.Generator) -> nn.Linear:
     return head
 
 
-def reward_model_from(model: PreTrainedModel, rng: torch.Generator) -> RewardModel:
+def reward_model_from(
+    model: PreTrainedModel, rng: torch.Generator, copied: Callable[[PreTrainedModel], PreTrainedModel] = copy.deepcopy
+) -> RewardModel:
     """A causal LM as the beginning of a reward model (sec. 3.5): a copy of its body, and a new head."""
     body: Any = model.base_model
     if body is model:
         raise BadModel(f"{type(model).__name__} has no body apart from its head.", "Expected a causal language model.")
-    body = copy.deepcopy(body)
+    body = copied(body)
     head = new_head(body.config.get_text_config().hidden_size, rng)
     return RewardModel(body, head.to(body.get_input_embeddings().weight.device))

@@ -25,6 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from rather import files
 from rather.errors import BadModel, nearest
+from rather.models import lora
 from rather.models.dropout import set_dropout
 from rather.models.tokenizers import Vocabulary, first_line, fit, load_tokenizer, quiet, save_tokenizer
 
@@ -82,10 +83,16 @@ def ready_policy(model: PreTrainedModel, vocabulary: Vocabulary, name: str) -> P
 
 
 def save_policy(policy: Policy, folder: str | Path) -> Path:
-    """An ordinary Hugging Face folder, whole or not at all. What was there before is replaced."""
+    """An ordinary Hugging Face folder, whole or not at all. What was there before is replaced.
+
+    With LoRA it holds the merged model, and in `adapter` what was trained.
+    """
     with files.replacing_folder(folder) as unfinished, quiet():
-        policy.model.save_pretrained(unfinished)
+        adapted = lora.adapted(policy.model)
+        (lora.merged(policy.model) if adapted else policy.model).save_pretrained(unfinished)
         save_tokenizer(policy.tokenizer, unfinished, folder)
+        if adapted:
+            lora.save_adapter(policy.model, unfinished / lora.FOLDER)
     return Path(folder)
 
 
@@ -140,10 +147,13 @@ def folder_of(name: str | Path, trust_remote_code: bool = False) -> Path:
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> PretrainedConfig:
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        above = folder.resolve().parent
         raise BadModel(
             f"{folder} holds an adapter, not a model.",
             "Expected the weights of a whole model.",
-            "Merge it into its base with merge_and_unload() of peft, and save that",
+            f"The merged model is {above}"
+            if (above / "config.json").is_file()
+            else "Merge it into its base with merge_and_unload() of peft, and save that",
         )
     raw = read_json(folder / "config.json", f"{folder} has no config.json, so it is not the folder of a model.")
     if "auto_map" in raw and not trust_remote_code:

@@ -191,7 +191,7 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple:
         hidden, token, weight, bias, lses = ctx.saved_tensors
-        sums = _HeadGradients(hidden, weight, bias)
+        sums = _HeadGradients(hidden, weight, bias, learns=ctx.needs_input_grad[2])
         for rows in _chunks(len(hidden), len(weight), hidden.element_size()):
             logits = _logits(hidden[rows], weight, bias, ctx.softcap)
             slope = logits.to(lses.dtype, copy=True).div_(ctx.temperature).sub_(lses[rows, None]).exp_()  # p
@@ -216,7 +216,8 @@ class _WeightedNLL(torch.autograd.Function):
     ) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=hidden.device)
-        sums = _HeadGradients(hidden, weight, bias) if any(ctx.needs_input_grad) else None
+        learns = ctx.needs_input_grad[3]
+        sums = _HeadGradients(hidden, weight, bias, learns) if any(ctx.needs_input_grad) else None
         for rows in _chunks(len(hidden), len(weight), hidden.element_size()):
             logits = _logits(hidden[rows], weight, bias, softcap)
             logp = torch.log_softmax(logits.to(wide), -1)
@@ -240,10 +241,12 @@ class _HeadGradients:
     """Gradients of hidden, weight and bias, gathered chunk by chunk from the gradient of the logits.
 
     One chunk is the common case and costs nothing extra; the parts of several are summed in float32.
+
+    learns: False where the head is frozen, as beside adapters: a third of the work is not done
     """
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-        self._states, self._matrix, self._bias_like = hidden, weight, bias
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, learns: bool = True) -> None:
+        self._states, self._matrix, self._bias_like, self._learns = hidden, weight, bias, learns
         self._hidden = torch.zeros_like(hidden)
         self._weight: Tensor | None = None
         self._bias: Tensor | None = None
@@ -252,11 +255,15 @@ class _HeadGradients:
         n = len(slope)
         slope = _padded(slope)  # (n', V)
         self._hidden[rows] = (slope @ self._matrix)[:n]
+        if not self._learns:
+            return
         self._weight = _plus(self._weight, slope.t() @ _padded(self._states[rows]))  # (V, D)
         if self._bias_like is not None:
             self._bias = _plus(self._bias, slope.sum(0))
 
-    def done(self) -> tuple[Tensor, Tensor, Tensor | None]:
+    def done(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if not self._learns:
+            return self._hidden, None, None
         weight = torch.zeros_like(self._matrix) if self._weight is None else self._weight.to(self._matrix.dtype)
         bias = self._bias_like
         if bias is not None:

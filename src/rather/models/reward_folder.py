@@ -28,6 +28,7 @@ from transformers import (
 
 from rather import files
 from rather.errors import BadModel
+from rather.models import lora
 from rather.models.dropout import set_dropout
 from rather.models.heads import RewardModel, plain_attention
 from rather.models.load import check_weights, folder_of, load_weights, read_config, read_json
@@ -68,6 +69,9 @@ def save_reward_model(
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id), "prepare the tokenizer: pad is not EOS"
     assert all(p.dtype == torch.float32 for p in model.parameters()), "the fp32 master weights are what is saved"
     scores = _scores(model, probes)
+    adapted = model
+    if lora.adapted(model.body):
+        model = RewardModel(lora.merged(model.body), model.head).eval()
     if wrong := [score for score in scores if not math.isfinite(score)]:
         raise BadModel(f"{folder} was not written: {wrong[0]} is not a score.", "Expected a model that has learned.")
     with plain_attention(model.body):
@@ -81,6 +85,8 @@ def save_reward_model(
         files.write_json(unfinished / "probe.json", {"tokens": [list(map(int, p)) for p in probes], "scores": scores})
         for name, value in (more or {}).items():
             files.write_json(unfinished / name, value)
+        if adapted is not model:
+            _save_adapter(adapted, unfinished)
         stored = AutoModelForSequenceClassification.from_pretrained(unfinished).to(model.head.weight.device)
         with torch.no_grad():
             found = [stored.eval()(_row(probe, stored)).logits.item() + missing for probe in probes]
@@ -116,12 +122,17 @@ def load_reward_model(name: str | Path) -> Reward:
     return Reward(model, tokenizer, reward["how"], scoring)
 
 
-def _write_weights(plain: Plain, score_bias: float, pad: int, folder: Path) -> None:
-    config: Any = copy.deepcopy(plain.config)
+def _save_adapter(model: RewardModel, folder: Path) -> None:
+    """For the sequence classifier of plain transformers over the model begun from; its scores lack the bias."""
+    config: Any = copy.deepcopy(model.config)
     config.num_labels = 1
-    config.pad_token_id = pad  # by which the last token is found
-    config.score_bias = score_bias
-    config.dtype = torch.float32
+    prefix, head = _names(config)
+    more = {f"{head}.weight": model.head.weight}
+    lora.save_adapter(model.body, folder / lora.FOLDER, prefix=f"{prefix}.", task="SEQ_CLS", more=more)
+
+
+def _names(config: Any) -> tuple[str, str]:
+    """What plain transformers calls the body and the linear layer of a sequence classifier: model, score."""
     try:
         with torch.device("meta"):
             shape = AutoModelForSequenceClassification.from_config(config)
@@ -136,9 +147,19 @@ def _write_weights(plain: Plain, score_bias: float, pad: int, folder: Path) -> N
             f"{type(shape).__name__} scores with {', '.join(heads)}.", "Expected one linear layer without a bias."
         )
     config.architectures = [type(shape).__name__]
+    return shape.base_model_prefix, heads[0].removesuffix(".weight")
+
+
+def _write_weights(plain: Plain, score_bias: float, pad: int, folder: Path) -> None:
+    config: Any = copy.deepcopy(plain.config)
+    config.num_labels = 1
+    config.pad_token_id = pad  # by which the last token is found
+    config.score_bias = score_bias
+    config.dtype = torch.float32
+    prefix, head = _names(config)
     config.save_pretrained(folder)
-    tensors = {f"{shape.base_model_prefix}.{name}": tensor for name, tensor in plain.state.items()}
-    tensors[heads[0]] = plain.weight
+    tensors = {f"{prefix}.{name}": tensor for name, tensor in plain.state.items()}
+    tensors[f"{head}.weight"] = plain.weight
     save_torch_state_dict({name: tensor.contiguous() for name, tensor in tensors.items()}, folder)
 
 

@@ -25,6 +25,7 @@ from rather.losses import require_finite
 from rather.models.fingerprint import fingerprint
 from rather.models.load import Policy, save_policy, window_of
 from rather.models.logprobs import use_trees
+from rather.models.lora import attach
 from rather.parallel import all_reduce_in_place, barrier, world
 from rather.records import Ranking
 from rather.run import Run
@@ -75,6 +76,7 @@ def train_dpo(
     # The reference is read before anything moves; after that nobody needs it any more.
     begun = fingerprint(model)
     held_against = fingerprint(reference.model) if reference else begun
+    adapters = attach(model, config.lora, config.seed)  # at first they add nothing: this is still the reference
     use_trees(model)
     ppo_checks.no_dropout({"the policy": model})
     optimizer = Adam(model, compute=compute)
@@ -89,6 +91,9 @@ def train_dpo(
     per_epoch = -(-len(train) // config.batch_size)
     steps = run.steps = config.epochs * per_epoch
     state: dict[str, Any] = {"optimizer": optimizer, "num_tokens": 0}
+    if adapters:
+        state["adapters"] = adapters
+        run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
     run.rewind(done)
     for epoch in range(done // per_epoch, config.epochs):

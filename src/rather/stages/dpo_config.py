@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from rather.config import Config
+from rather.models.lora import LoRA
 
 Form = Literal["sigmoid", "ipo", "hinge", "conservative", "robust", "plackett-luce"]
 
@@ -43,6 +44,7 @@ class DPOConfig(Config):
     max_length: int = Field(2048, ge=2, description="tokens of prompt and response, and never over the window")
     max_new_tokens: int = Field(256, ge=1, description="of an answer to a validation prompt; at most half the window")
     validation_prompts: int = Field(20, ge=0, description="answered after each epoch, at temperature 1")
+    lora: LoRA = Field(LoRA(), description="adapters instead of all weights")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(4096, ge=1, description="tokens in one forward; changes speed and memory, not the result")
     evaluate_every: int = Field(50, ge=1, description="steps between measurements on the validation rankings")

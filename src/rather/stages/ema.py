@@ -1,4 +1,7 @@
-"""A moving average of the policy's weights (app. C.4: decay 0.992), in float32, shipped beside the weights."""
+"""A moving average of the policy's weights (app. C.4: decay 0.992), in float32, shipped beside the weights.
+
+With LoRA it is the adapters that move, and so their average.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,10 @@ class EMA:
     @contextmanager
     def shipped(self) -> Iterator[None]:
         """Within this context the model holds the average, for saving and measuring."""
-        working = [p.data for p in self.optimizer.working]
-        for p, average in zip(self.optimizer.working, self.averages, strict=True):
-            p.data = average
-        try:
+        with self.optimizer.exact():  # frozen weights too are saved as they came
+            for p, average in zip(self.optimizer.working, self.averages, strict=True):
+                p.data = average
             yield
-        finally:
-            for p, data in zip(self.optimizer.working, working, strict=True):
-                p.data = data
 
     def state_dict(self) -> dict[str, Any]:
         return dict(zip(self.optimizer.names, self.averages, strict=True))

@@ -8,7 +8,6 @@ G responses to each prompt are one tree. Rewards are named and weighted: verifie
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from rather.batches.trees import Tokens, Tree
 from rather.errors import BadSetting
 from rather.models.load import Policy, save_policy
 from rather.models.logprobs import use_trees
+from rather.models.lora import attach, reference_of
 from rather.parallel import all_reduce_in_place, barrier, world
 from rather.records import Prompt, spoken
 from rather.rollout import Rollout, draw_seeds
@@ -65,17 +65,20 @@ def train_grpo(
     if config.ptx_coef and not pretraining:
         raise BadSetting(f"ptx_coef={config.ptx_coef:g} and no pretraining text.", do="Name some, or:  ptx_coef=0")
     judge = rewards.judging(policy, compute, config.separator)
-    reference = None
-    if config.kl != "none":
-        reference = copy.deepcopy(policy.model).requires_grad_(False)
-        use_trees(reference)
-        computing_in(reference, compute)
+    adapters = attach(policy.model, config.lora, config.seed)
+    reference = None if config.kl == "none" else reference_of(policy.model)
     use_trees(policy.model)
     ppo_checks.no_dropout({"the policy": policy.model})
     optimizer = Adam(policy.model, compute=compute)
+    if reference is not None:  # after the optimizer has its float32 masters: beside adapters they share weights
+        use_trees(reference)
+        computing_in(reference, compute)
     drawing, shuffling = torch.Generator().manual_seed(config.seed), random.Random(config.seed)
 
     state: dict[str, Any] = {"policy": optimizer, "drawing": drawing, "shuffling": shuffling, "asked": 0}
+    if adapters:
+        state["adapters"] = adapters
+        run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
     run.rewind(done)
     run.steps = config.iterations

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from rather.config import Config
+from rather.models.lora import LoRA
 from rather.rollout import Sampling
 
 # What differs from the defaults, which are those of Shao et al. 2024 (DeepSeekMath).
@@ -86,6 +87,7 @@ class GRPOConfig(Config):
 
     shown: int = Field(2, ge=0, description="prompts of an iteration that go to samples.jsonl, with all responses")
     checkpoint_every: int = Field(10, ge=1, description="iterations")
+    lora: LoRA = Field(LoRA(), description="adapters instead of all weights")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(4096, ge=1, description="tokens in one forward; changes speed and memory, not the result")
     slots: int = Field(64, ge=1, description="sequences sampled side by side; changes speed, not the result")

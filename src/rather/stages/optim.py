@@ -27,7 +27,8 @@ def computing_in(model: nn.Module, compute: torch.dtype) -> None:
     # Not `model.to`, which would round the buffers too: the frequencies of rotary positions are such a buffer, and in
     # bfloat16 a position of 500 is off by a radian and the saved model is another one.
     for p in model.parameters():
-        p.data = p.data.to(compute)
+        if p.is_floating_point():  # weights in 4 bits are none
+            p.data = p.data.to(compute)
 
 
 class Adam:
@@ -39,6 +40,8 @@ class Adam:
     form: where eps is added to the root of the mean square, after its bias is corrected or, as in TensorFlow, before;
         there the same eps is much larger in the first steps (31 times at beta2 = 0.999), and the steps smaller
     weight_decay: decoupled, on matrices only (a norm's gain or a bias has no business shrinking)
+
+    Parameters that require no gradient are frozen: nothing is kept of them on the device but the working copy.
     """
 
     def __init__(
@@ -57,10 +60,13 @@ class Adam:
         self.names, self.working = list(trained), list(trained.values())
         self.compute, self.betas, self.eps, self.weight_decay = compute, betas, eps, weight_decay
         self.form = form
+        self.frozen: list[tuple[nn.Parameter, Tensor | None]] = []
         if compute == torch.float32:
             self.masters = [p.detach() for p in self.working]
         else:
             self.masters = [p.detach().clone() for p in self.working]
+            still = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+            self.frozen = [(p, _what_is_lost(p, compute)) for p in still]
             computing_in(model, compute)
         self.steps = 0
         self.means = [torch.zeros_like(m) for m in self.masters]
@@ -146,11 +152,17 @@ class Adam:
         working = [p.data for p in self.working]
         for p, master in zip(self.working, self.masters, strict=True):
             p.data = master
+        still = [(p, p.data, p.data.float() if whole is None else whole.to(p.device)) for p, whole in self.frozen]
+        for p, _, exact in still:
+            p.data = exact
         try:
             yield
         finally:
             for p, data in zip(self.working, working, strict=True):
                 p.data = data
+            for p, data, exact in still:
+                if p.data_ptr() == exact.data_ptr():  # else it was given another value meanwhile
+                    p.data = data
 
     def state_dict(self) -> dict[str, Any]:
         """Masters and moments by parameter name: all that a resumed run needs of the optimiser and of the weights."""
@@ -167,3 +179,10 @@ class Adam:
                 for tensor, key in zip(tensors, ("master", "mean", "square"), strict=True):
                     tensor.copy_(saved["parameters"][name][key])
                 working.copy_(tensors[0])
+
+
+def _what_is_lost(p: Tensor, compute: torch.dtype) -> Tensor | None:
+    """A frozen weight that this dtype would round, kept in the host's memory; None where nothing is lost, as with
+    the many models that are published in bfloat16."""
+    whole = p.detach()
+    return None if torch.equal(whole.to(compute).to(whole.dtype), whole) else whole.cpu().clone()

@@ -8,7 +8,6 @@ The policy it begins as is its KL reference. The critic is a network of its own,
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from rather.batches.trees import Tree
 from rather.errors import BadSetting, CheckFailed
 from rather.models.load import Policy, save_policy
 from rather.models.logprobs import use_trees
+from rather.models.lora import attach, reference_of
 from rather.parallel import all_reduce_in_place, barrier, world
 from rather.records import Prompt
 from rather.rollout import draw_seeds
@@ -91,18 +91,23 @@ def train_ppo(
     begun = fingerprints(policy, reward)
 
     # Four models. The critic is copied before the reward model goes to bf16; the reference is the policy as it came.
+    # With LoRA they are two: the reference is the policy's weights without its adapters, the critic the reward model's
+    # (or the policy's) with adapters of its own.
     critic = first_critic(policy, reward, config)
-    reference = copy.deepcopy(policy.model).requires_grad_(False)
+    # Never in 4 bits: rounded, it would not begin as the reward model.
+    critic_adapters = attach(critic.body, config.lora.model_copy(update={"four_bit": False}), config.seed)
+    adapters = attach(policy.model, config.lora, config.seed)
+    reference = reference_of(policy.model)
     models = {"the policy": policy.model, "the reference": reference, "the critic": critic.body}
     for model in models.values():
         use_trees(model)
     ppo_checks.no_dropout(models)
     scorer = scorer_of(reward, policy, compute, config.ensemble, config.spread_coef, config.separator)
     second = scorer_of(second_opinion, policy, compute, separator=config.separator) if second_opinion else None
-    computing_in(reference, compute)
     betas = (0.9, config.adam_beta2)
     adam = partial(Adam, compute=compute, betas=betas, eps=config.adam_eps, form=config.adam_form)
     optimizer, critic_optimizer = adam(policy.model), adam(critic)
+    computing_in(reference, compute)  # after the optimizer has what float32 holds, for they may share weights
     ema = EMA(optimizer, config.ema_decay) if config.ema_decay else None
     controller = config.controller()
     drawing, shuffling = torch.Generator().manual_seed(config.seed), random.Random(config.seed)
@@ -110,6 +115,9 @@ def train_ppo(
     beta = controller.state_dict()
     state: dict[str, Any] = {"policy": optimizer, "critic": critic_optimizer, "ema": ema, "controller": beta}
     state |= {"drawing": drawing, "shuffling": shuffling, "begun": dict(begun)}
+    if adapters:
+        state |= {"adapters": adapters, "critic adapters": critic_adapters}
+        run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
     ppo_checks.begun_with(begun, state["begun"])
     run.rewind(done)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from rather.advantages import AdaptiveKL, FixedKL
 from rather.config import Config
+from rather.models.lora import LoRA
 from rather.rollout import Sampling
 
 Alarm = Literal[
@@ -174,6 +175,7 @@ class PPOConfig(Config):
     measure_every: int = Field(
         50, ge=1, description="iterations between measurements, where there is something to measure"
     )
+    lora: LoRA = Field(LoRA(), description="adapters instead of all weights")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(2048, ge=1, description="tokens in one forward; changes speed, not the result")
     slots: int = Field(64, ge=1, description="sequences sampled side by side; changes speed, not the result")

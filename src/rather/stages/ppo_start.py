@@ -16,6 +16,7 @@ from rather.errors import BadSetting, visible
 from rather.models.fingerprint import fingerprint
 from rather.models.heads import RewardModel, reward_model_from
 from rather.models.load import Policy, window_of
+from rather.models.lora import sharing
 from rather.models.reward_folder import Reward
 from rather.records import Prompt
 from rather.stages.ppo_config import PPOConfig
@@ -58,9 +59,13 @@ def fitting_prompts(
 
 
 def first_critic(policy: Policy, reward: Rewards, config: PPOConfig) -> RewardModel:
-    """A network of its own: a copy of the reward model, head and bias included (C.4), or of the policy's body."""
+    """A network of its own: a copy of the reward model, head and bias included (C.4), or of the policy's body.
+
+    With LoRA the body's weights are shared: they are frozen on both sides, and the critic gets adapters of its own.
+    """
+    copied = copy.deepcopy if config.lora.rank is None else sharing
     if config.critic_from == "policy":
-        return reward_model_from(policy.model, torch.Generator().manual_seed(config.seed))
+        return reward_model_from(policy.model, torch.Generator().manual_seed(config.seed), copied)
     models = reward_models(reward)
     other = "Let it begin as the policy's body with a new head:  critic_from=policy"
     if not models:
@@ -71,7 +76,8 @@ def first_critic(policy: Policy, reward: Rewards, config: PPOConfig) -> RewardMo
             "A critic reads the policy's own tokens.",
             other,
         )
-    return copy.deepcopy(models[0].model).requires_grad_(True)
+    first = models[0].model
+    return RewardModel(copied(first.body), copy.deepcopy(first.head)).eval().requires_grad_(True)
 
 
 def reward_models(reward: Rewards) -> list[Reward]:

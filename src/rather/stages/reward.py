@@ -20,6 +20,7 @@ from rather.losses import require_finite
 from rather.models.heads import RewardModel, new_head, reward_model_from
 from rather.models.load import Policy, window_of
 from rather.models.logprobs import use_trees
+from rather.models.lora import LoRA, attach
 from rather.models.reward_folder import SCORING, Reward, save_reward_model
 from rather.parallel import all_reduce_in_place, global_sum, world
 from rather.records import Demonstration, Ranking, spoken
@@ -72,6 +73,7 @@ class RewardConfig(Config):
     max_length: int = Field(
         2048, ge=2, description="C: tokens of prompt and response, and never over the model's window"
     )
+    lora: LoRA = Field(LoRA(), description="adapters instead of all weights")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(4096, ge=1, description="tokens in one forward; changes speed and memory, not the result")
     evaluate_every: int = Field(50, ge=1, description="steps between measurements on the validation rankings")
@@ -122,6 +124,7 @@ def train_reward(
     per_epoch = -(-len(train) // config.batch_size)  # shuffled pairs get as many updates as whole prompts
     steps = run.steps = config.epochs * per_epoch
 
+    adapters = attach(model.body, config.lora, config.seed)  # the head is trained whole
     use_trees(model.body)
     # No comparison notices a constant: the bias's gradient is rounding, which Adam would make steps of.
     model.head.bias.requires_grad_(False)
@@ -131,6 +134,9 @@ def train_reward(
     tie = torch.zeros((), device=share.device)
 
     state: dict[str, Any] = {"optimizer": optimizer, "tie": tie, "num_tokens": 0}
+    if adapters:
+        state["adapters"] = adapters
+        run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
     run.rewind(done)
     for epoch in range(done // per_epoch, config.epochs):

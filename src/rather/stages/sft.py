@@ -18,6 +18,7 @@ from rather.config import Config
 from rather.models.dropout import set_dropout
 from rather.models.load import Policy, save_policy
 from rather.models.logprobs import use_trees
+from rather.models.lora import LoRA, attach
 from rather.parallel import all_reduce_in_place, global_sum, worker_seed, world
 from rather.run import Run
 from rather.stages import epochs
@@ -60,6 +61,7 @@ class SFTConfig(Config):
     reward: str | None = Field(None, description="reward model that scores those answers; it then chooses the epoch")
     world: str | None = Field(None, description="such as marn:0: log after each epoch what 200 answers are worth there")
     keep: Literal["all", "chosen"] = Field("all", description="epochs whose weights stay in RUN/NAME/epochs")
+    lora: LoRA = Field(LoRA(), description="adapters instead of all weights")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(4096, ge=1, description="tokens in one forward; changes speed and memory, not the result")
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints, besides one after each epoch")
@@ -96,6 +98,7 @@ def train_sft(
     model, device = policy.model, next(policy.model.parameters()).device
     share = Share(config.row_budget, *world(), device)
     peak = config.learning_rate or rate_for(model.num_parameters())
+    adapters = attach(model, config.lora, config.seed)
     use_trees(model)
     optimizer = Adam(model, compute=machine.precision(config.precision, device.type))
     per_epoch = -(-len(train) // config.batch_size)
@@ -103,6 +106,9 @@ def train_sft(
     text_rate = config.pretraining_share / (1 - config.pretraining_share) * tokens_of(train) / per_epoch
 
     state: dict[str, Any] = {"optimizer": optimizer, "dropout": torch.default_generator, "num_tokens": 0}
+    if adapters:
+        state["adapters"] = adapters
+        run.event("lora", adapters.about(config.lora))
     torch.manual_seed(worker_seed(config.seed))  # dropout has no generator of its own
     done = checkpoint.load_latest(run.state, state) or 0
     run.rewind(done)
