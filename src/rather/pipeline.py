@@ -14,12 +14,16 @@ from typing import Any
 
 from rather import files
 from rather.cli import rather
+from rather.cli.ready import asked_of
 from rather.errors import BadSetting
+from rather.evaluate.readiness import readiness, verdict
+from rather.evaluate.readiness import write as write_readiness
 from rather.pipeline_judged import judge
 from rather.pipeline_memory import Memory, Why
 from rather.pipeline_recipe import Recipe, Step
 from rather.report import write_report
 from rather.run import DONE, lock
+from rather.stages.ppo_config import PPOConfig
 from rather.worlds.named import world_named
 from rather.worlds.writing import Sizes, write_world
 
@@ -83,7 +87,23 @@ def learn_what_is_preferred(recipe: Recipe, step: Step, why: Why, say: Callable[
     """Step 2: a reward model, and how good it is."""
     if not (recipe.folder / step.name / DONE).exists() or "--again" in why.option:
         train(recipe, step, why, say)
-    _verb(["reward", "report", str(recipe.folder), "--name", step.name])
+    asked = [
+        asked_of(recipe.folder, one.settings).prompts for one in recipe.steps if isinstance(one.settings, PPOConfig)
+    ]
+    against = next(([f"--against={path}"] for path in asked if path is not None and path.exists()), [])
+    _verb(["reward", "report", str(recipe.folder), "--name", step.name, *against])
+
+
+def learn_from_it(recipe: Recipe, step: Step, why: Why, say: Callable[[str], None]) -> None:
+    """Step 3, after a look at whether it is the right tool here. It goes on either way: people decide that."""
+    assert isinstance(step.settings, PPOConfig), "the settings of step 3"
+    lines = readiness(recipe.folder, asked_of(recipe.folder, step.settings))
+    write_readiness(recipe.folder, lines)
+    say(verdict(lines))
+    for line in lines:
+        if line.outcome == "look":
+            say(f"  {line.question} {line.figure}. {line.do}")
+    train(recipe, step, why, say)
 
 
 def rank(recipe: Recipe, step: Step, why: Why, say: Callable[[str], None]) -> None:
@@ -108,7 +128,7 @@ CHAPTERS: Mapping[str, Callable[[Recipe, Step, Why, Callable[[str], None]], None
     "init": train,                     #         ... and the model that step 3 starts from (app. C.3)
     "rank": rank,                      # step 2: the model answers several times, labelers rank the answers
     "reward": learn_what_is_preferred, #         a reward model learns what they prefer
-    "ppo": train,                      # step 3: the policy learns from the reward model
+    "ppo": learn_from_it,              # step 3: the policy learns from the reward model
     "measure": rank,                   # what became of it: preferences, benchmarks, truthfulness, toxicity, bias
     "claims": decide,
     "report": tell,

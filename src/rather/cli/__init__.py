@@ -25,6 +25,7 @@ VERBS = {
     "pretrain": ("pretrain", "Make a tiny base model from the miniature world's web."),
     "reward": ("reward", "Step 2: train a reward model from rankings, and report on it."),
     "score": ("score", "Score responses with one or several reward models."),
+    "ready": ("ready", "Before step 3: whether RLHF is the right tool here, with figures."),
     "ppo": ("ppo", "Step 3: optimise a policy against a reward model (PPO, PPO-ptx)."),
     "dpo": ("dpo", "Learn from rankings without a reward model (DPO and its kin)."),
     "grpo": ("grpo", "Learn from groups of responses that can be checked (GRPO)."),
