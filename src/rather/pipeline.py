@@ -129,6 +129,9 @@ CHAPTERS: Mapping[str, Callable[[Recipe, Step, Why, Callable[[str], None]], None
     "rank": rank,                      # step 2: the model answers several times, labelers rank the answers
     "reward": learn_what_is_preferred, #         a reward model learns what they prefer
     "ppo": learn_from_it,              # step 3: the policy learns from the reward model
+    "dpo": train,                      #         ... or from the rankings themselves
+    "grpo": train,                     #         ... or from what a program can check
+    "best-of-n": train,                #         ... or nothing is trained, and the best of several answers is kept
     "measure": rank,                   # what became of it: preferences, benchmarks, truthfulness, toxicity, bias
     "claims": decide,
     "report": tell,

@@ -32,6 +32,10 @@ READS: Mapping[str, Mapping[str, str | None]] = {
                "demonstrations": "demonstrations.jsonl", "ratings": None},
     "ppo": {"model": "init/checkpoint", "reward": "reward/checkpoint", "prompts": "prompts.jsonl",
             "texts": "pretraining.jsonl", "second_opinion": None},
+    "dpo": {"model": "sft/checkpoint", "reference": None, "rankings": "rankings.jsonl", "validation": None,
+            "texts": None},
+    "grpo": {"model": "init/checkpoint", "prompts": "prompts.jsonl", "rewards": None, "texts": None},
+    "best-of-n": {"model": "sft/checkpoint", "prompts": "prompts.jsonl", "rewards": "reward/checkpoint"},
 }  # fmt: skip
 WORLD = ("web", "demonstrations", "prompts-reward", "prompts-ppo", "votes")
 Asked = dict[str, dict[str, Any]]

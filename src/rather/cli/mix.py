@@ -12,7 +12,7 @@ from rather.batches.encoding import Encoder
 from rather.batches.trees import Tree
 from rather.cli.stage import Story
 from rather.errors import BadFile
-from rather.models.load import Policy
+from rather.models.load import Policy, window_of
 from rather.records import Text, read
 from rather.worlds.named import named
 
@@ -30,8 +30,7 @@ def pretraining_rows(
         return []
     source = texts or _of_base(story.folder / "base" / "config.toml")
     source = story.found(source, "pretraining.jsonl", f"The mix needs text:  texts=FILE or a world, or:  {without}")
-    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", length)
-    length = min(length, context)
+    length = min(length, window_of(policy.model.config) or length)
     rows = list(islice(Encoder(policy.tokenizer, None).windows(_pages(source), length), min(wanted, MOST // length)))
     if not rows:
         raise BadFile(f"{source} has no text to mix in.", "Expected records with text.", without)
