@@ -9,13 +9,17 @@ import pytest
 from conftest import FEW, WORLD, small_policy
 from example_world import Pond
 from rather.cli import main
-from rather.errors import BadFile, NotReady
+from rather.errors import BadFile, BadSetting, NotReady
+from rather.evaluate.asked import evaluation_prompts
 from rather.evaluate.judged import Judges
 from rather.evaluate.policies import measure_policy
 from rather.evaluate.results import read_result, result_path, samples_path
+from rather.evaluate.rewards import _accuracy
 from rather.evaluate.runs import LABELERS, Measuring
 from rather.models.load import save_policy
+from rather.records import Response
 from rather.worlds import Marn
+from rather.worlds.judging import Task
 
 
 @pytest.fixture
@@ -134,3 +138,12 @@ def test_the_world_of_a_run_is_that_of_its_base_model(tmp_path):
     (tmp_path / "base-s" / "config.toml").write_text('texts = "marn:3:tiny"\n')
     assert world_of(tmp_path) == "marn:3:tiny"
     assert Marn(3, "tiny").seed == 3
+
+
+def test_an_accuracy_without_pairs_is_no_number(judges):
+    """Two answers that say the same are tied by every labeler: neither 0 nor .5 would be true."""
+    asked = evaluation_prompts(judges.world, 16)[0]
+    same = Response(text="no idea.")
+    task = Task(asked.id, asked.prompt, (same, same), (judges.world.features(asked.prompt, same.text, True),) * 2)
+    with pytest.raises(BadSetting, match=r"Of 1 prompts only 0 have answers that differ enough"):
+        _accuracy([task], [[0.1, 0.2]], [[[1.0, 1.0]]])

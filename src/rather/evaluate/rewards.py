@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from rather.errors import BadModel
+from rather.errors import BadModel, BadSetting
 from rather.evaluate.judged import Answer, Judges, response_of
 from rather.evaluate.preference import difference, tasks_of
 from rather.records import Ranking
@@ -61,6 +61,7 @@ def reward_accuracy(
     for name in ("length", "clear"):
         found[name].pop("by prompt")
     both = [task.id for task in tasks if task.id in one and task.id in other]
+    _refuse_too_few(both, len(tasks))
     found["drop"] = difference([one[id] for id in both], [other[id] for id in both], both)
     return found
 
@@ -80,11 +81,21 @@ def _accuracy(
         if abs(theirs[i] - theirs[j]) >= least
     ]
     prompts = [id for id, *_ in rows]
+    _refuse_too_few(prompts, len(tasks))
     by_prompt: dict[str, list[float]] = {}
     for id, margin, first in rows:
         by_prompt.setdefault(id, []).append(0.5 if margin == 0 else float((margin > 0) == (first == 1.0)))
     accuracy = pair_accuracy([margin for _, margin, _ in rows], [first for *_, first in rows], prompts)
     return accuracy.to_dict() | {"by prompt": {id: sum(of) / len(of) for id, of in by_prompt.items()}}
+
+
+def _refuse_too_few(prompts: Sequence[str], of: int) -> None:
+    if len(set(prompts)) < 2:
+        raise BadSetting(
+            f"Of {of} prompts only {len(set(prompts))} have answers that differ enough for a labeler to prefer one.",
+            "Expected two at least: an interval comes from the differences between prompts.",
+            "Measure more of them: n=100",
+        )
 
 
 def best_of(scorer: Scorer, answers: Sequence[Answer]) -> list[dict[str, Any]]:
