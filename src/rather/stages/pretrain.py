@@ -39,8 +39,8 @@ LADDER: Mapping[str, TinyConfig] = {
     "l": TinyConfig(vocabulary=2048, hidden=384, layers=6, heads=6, mlp=1728, context=CONTEXT, template="page"),
 }
 RATES: Mapping[str, float] = {"xs": 6e-3, "s": 3e-3, "m": 2e-3, "l": 1.5e-3}  # measured: docs/pretraining.md
-TOKENS: Mapping[str, int] = {"xs": 8_000_000, "s": 8_000_000, "m": 8_000_000, "l": 4_000_000}
-ROWS: Mapping[str, int] = {"xs": 21, "s": 21, "m": 21, "l": 10}  # of 192 tokens in a batch
+TOKENS: Mapping[str, int] = {"xs": 10_000_000, "s": 10_000_000, "m": 10_000_000, "l": 4_000_000}
+ROWS: Mapping[str, int] = {"xs": 10, "s": 10, "m": 10, "l": 8}  # of 192 tokens in a batch
 FOR_TOKENIZER = 5_000_000  # characters of text that the tokenizer is trained on
 
 
@@ -49,9 +49,9 @@ class PretrainConfig(Config):
 
     size: Size = Field("s", description="xs 0.12M, s 1.1M, m 4.1M, l 16M parameters")
     texts: str = Field("marn", description="a world (marn, marn:SEED) or a file of texts")
-    tokens: int | None = Field(None, ge=1000, description="to train on; none: 8M, and 4M for l")
+    tokens: int | None = Field(None, ge=1000, description="to train on; none: 10M, and 4M for l")
     learning_rate: float | None = Field(None, gt=0, description="peak; none: 6e-3 xs, 3e-3 s, 2e-3 m, 1.5e-3 l")
-    batch_size: int | None = Field(None, ge=1, description="rows of 192 tokens; none: 21, and 10 for l")
+    batch_size: int | None = Field(None, ge=1, description="rows of 192 tokens; none: 10, and 8 for l")
     warmup: int = Field(100, ge=0, description="steps up to the peak")
     decay: float = Field(0.25, ge=0, le=1, description="share of the steps at the end in which the rate falls to 3 %")
     max_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
