@@ -13,16 +13,19 @@ else the table [VERB], as they are for the verb itself: `rather sft RECIPE --nam
 from __future__ import annotations
 
 import importlib
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from rather import toml
 from rather.cli.stage import settings_of
-from rather.config import Config
+from rather.config import Config, as_toml, flattened
 from rather.errors import BadSetting, nearest
+from rather.pipeline_rounds import Listed, with_rounds
 from rather.worlds.named import world_named
 from rather.worlds.writing import Sizes
 
@@ -33,6 +36,7 @@ class StoryConfig(Config):
     """What a story is made of."""
 
     stages: tuple[str, ...] = Field(min_length=1, description="VERB or VERB NAME, in order")
+    rounds: int = Field(1, ge=1, description="2: steps 2 and 3 once more, on the newest policy with fresh rankings")
 
 
 class WorldConfig(Config):
@@ -94,14 +98,20 @@ class Recipe:
                 'Expected [story] with stages = ["world", "pretrain", "sft", ...].',
                 f"For one stage:  rather VERB {path}",
             )
-        listed = [_named(path, words) for words in StoryConfig.load(path, table=STORY).stages]
-        names = [name for _, name in listed]
+        story = StoryConfig.load(path, table=STORY)
+        folder = folder or Path("run") / path.stem
+        own = [_named(path, words) for words in story.stages]
+        listed = with_rounds(path, own, story.rounds, folder)
+        names = [one.name for one in listed]
         if again := {name for name in names if names.count(name) > 1}:
             raise BadSetting(f"{path}: two stages leave {sorted(again)[0]!r}.", "Expected a name for each: VERB NAME.")
         _refuse_unknown(path, tables, listed)
         given = _sorted(overrides, names)
-        folder = folder or Path("run") / path.stem
-        return cls(path, folder, tuple(_step(path, folder, verb, name, given[name]) for verb, name in listed))
+        steps = [
+            _again(path, folder, one, given) if one.again else _step(path, folder, one.verb, one.name, given[one.name])
+            for one in listed
+        ]
+        return cls(path, folder, tuple(steps))
 
 
 def _named(path: Path, words: str) -> tuple[str, str]:
@@ -117,9 +127,9 @@ def _named(path: Path, words: str) -> tuple[str, str]:
     return verb, name
 
 
-def _refuse_unknown(path: Path, tables: Mapping[str, object], listed: Sequence[tuple[str, str]]) -> None:
+def _refuse_unknown(path: Path, tables: Mapping[str, object], listed: Sequence[Listed]) -> None:
     """A table that no stage reads is a name that was misspelt, or settings that would count for nothing."""
-    known = {STORY} | {word for step in listed for word in step}
+    known = {STORY} | {word for step in listed for word in (step.verb, step.name)}
     for name in tables:
         if name not in known:
             raise BadSetting(
@@ -141,9 +151,36 @@ def _sorted(overrides: Sequence[str], names: Sequence[str]) -> dict[str, list[st
     return given
 
 
-def _step(path: Path, folder: Path, verb: str, name: str, overrides: Sequence[str]) -> Step:
+def _again(path: Path, folder: Path, listed: Listed, given: Mapping[str, Sequence[str]]) -> Step:
+    """A stage of a later round: that of the first one, with what its round, its own table and the command line say.
+
+    Its verb by itself would read other tables, so the command spells out what is to differ from them.
+    """
+    verb, name = listed.verb, listed.name
+    config = _config(verb)
+    table = toml.read(path).get(name)
+    own = [f"{key}={toml.written(value)}" for key, value in flattened(table).items()] if isinstance(table, dict) else []
+    said = [*given[listed.again], *listed.settings, *own, *given[name]]
+    wanted = _flat(settings_of(config, folder, path, said, listed.again, verb))
+    overrides: list[str] = []
+    for _ in range(2):  # a preset moves what is not said: what it moved is said the second time
+        found = _flat(settings_of(config, folder, path, overrides, name, verb))
+        overrides += [f"{key}={toml.written(value)}" for key, value in wanted.items() if found[key] != value]
+    return _step(path, folder, verb, name, overrides)
+
+
+def _flat(settings: Config) -> dict[str, Any]:
+    return flattened(tomllib.loads(as_toml(settings)))
+
+
+def _config(verb: str) -> type[Config]:
     module, _, attribute = KNOWN[verb][0].partition(":")
     config: type[Config] = getattr(importlib.import_module(module), attribute)
+    return config
+
+
+def _step(path: Path, folder: Path, verb: str, name: str, overrides: Sequence[str]) -> Step:
+    config = _config(verb)
     settings = settings_of(config, folder, path, overrides, name, verb)
     if isinstance(settings, WorldConfig):
         world_named(settings.world)  # a name that is none is said now
