@@ -32,6 +32,7 @@ VERBS = {
     "best-of-n": ("best_of_n", "Keep the best of N samples, and draw the curve over N."),
     "sft": ("sft:sft", "Step 1: fine-tune a model on demonstrations."),
     "init": ("sft:init", "The model that step 3 starts from, and its KL reference."),
+    "track": ("track", "Mirror a run's metrics to TensorBoard, W&B or MLflow."),
     "look": ("look", "Show what a policy said while it learned, tokens coloured."),
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
     "chat": ("chat", "Talk to one model, or to several side by side."),
