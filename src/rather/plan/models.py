@@ -24,7 +24,7 @@ from rather.plan.lengths import Lengths, Reading
 from rather.plan.shapes import Shape, shape_of
 from rather.stages.pretrain import LADDER
 
-BEGINS_AS = {verb: keys["model"] for verb, keys in READS.items() if "model" in keys}
+BEGINS_AS = {verb: str(READS[verb]["model"]) for verb in ("sft", "init", "reward", "ppo")}
 BEGINS_AS |= {"dpo": "sft/checkpoint", "grpo": "init/checkpoint"}
 REWARD = "reward/checkpoint"
 CHECKPOINTS = ("checkpoint", "checkpoint-ema")
@@ -78,7 +78,7 @@ class Models:
 
     def begins_as(self, verb: str, settings: Config) -> str:
         given = getattr(settings, "model", None)
-        return given if isinstance(given, str) else str(self.folder / str(BEGINS_AS[verb]))
+        return given if isinstance(given, str) else str(self.folder / BEGINS_AS[verb])
 
 
 def cast_of(verb: str, settings: Any, models: Models) -> Cast | None:
@@ -115,6 +115,8 @@ def cast_of(verb: str, settings: Any, models: Models) -> Cast | None:
     if verb == "ppo" and settings.prompts is None and settings.world:
         reads["prompts"] = reading.of_prompts(settings.world)
     notes = dict.fromkeys(note for lengths in reads.values() for note in lengths.notes)
+    if getattr(getattr(settings, "lora", None), "rank", None):
+        notes["memory is that of training all weights: with adapters it is less, by how much is not worked out"] = None
     return Cast(shapes, reads, tuple(notes), plain)
 
 
