@@ -53,6 +53,7 @@ def command(words: tuple[str, ...], plan: bool, as_object: bool) -> None:
     if chat is not None:
         worlds = [step.settings.world for step in recipe.steps if isinstance(step.settings, WorldConfig)]
         asked = f" --world {worlds[0]} -n 5" if worlds else ""
+        click.echo(f"Talk to it:       rather chat {chat.parent}")
         click.echo(f"Ask the result:   rather sample {chat}{asked}   (or with words of your own: -p '...')")
 
 
