@@ -36,6 +36,7 @@ VERBS = {
     "look": ("look", "Show what a policy said while it learned, tokens coloured."),
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
     "chat": ("chat", "Talk to one model, or to several side by side."),
+    "evaluate": ("evaluate", "Run the paper's public tasks; the tax; whose answers win."),
     "report": ("report", "One HTML page of what run folders say, verdict first."),
     "labs": ("labs", "List the labs, or check what you wrote into one."),
     "explain": ("explain", "Say what a description of RLHF modifies, quoting its words."),

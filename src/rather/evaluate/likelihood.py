@@ -60,18 +60,34 @@ def of_choices(
     policy: Policy, prompts: Sequence[str], choices: Sequence[Sequence[str]]
 ) -> list[tuple[Likelihood, ...]]:
     """Of each continuation of each prompt, as far as its words go: no end of text after them."""
+    trees = choice_trees(policy, prompts, choices)
+    _check_window(policy, trees)
+    return likelihoods(policy, trees)
+
+
+def choice_trees(policy: Policy, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Tree]:
+    """One for each prompt with its continuations. An empty prompt is a text's beginning: BOS, or EOS."""
+    told = [at for at, prompt in enumerate(prompts) if prompt]
     records = [
         Ranking(
             id=str(at),
-            prompt=prompt,
-            responses=tuple(Response(text=text, finished=False) for text in texts),
-            ranks=(1,) * len(texts),
+            prompt=prompts[at],
+            responses=tuple(Response(text=text, finished=False) for text in choices[at]),
+            ranks=(1,) * len(choices[at]),
         )
-        for at, (prompt, texts) in enumerate(zip(prompts, choices, strict=True))
+        for at in told
     ]
-    trees, _ = encoder_of(policy).encode_all(records, strict=False)
-    _check_window(policy, trees)
-    return likelihoods(policy, trees)
+    encoder = encoder_of(policy)
+    trees, report = encoder.encode_all(records, strict=False)
+    assert len(trees) == len(told), f"{len(told) - len(trees)} prompts or choices have no token: {report}"
+    of = dict(zip(told, trees, strict=True))
+    start = np.array([encoder.eos_id if encoder.bos_id is None else encoder.bos_id], dtype=np.int32)
+    for at in range(len(prompts)):
+        if at not in of:
+            bare = encoder.prompts(choices[at])
+            opened = [ids[1:] if encoder.bos_id is not None else ids for ids in bare]
+            of[at] = Tree(start, tuple(opened), str(at))
+    return [of[at] for at in range(len(prompts))]
 
 
 def _check_window(policy: Policy, trees: Sequence[Tree]) -> None:

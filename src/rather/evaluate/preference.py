@@ -30,10 +30,7 @@ def preferred(judges: Judges, ours: Sequence[Answer], theirs: Sequence[Answer], 
     if len(met) < 2:
         raise BadSetting(f"The two models answered {len(met)} common prompts.", "Expected at least two.")
     ids = [one.asked.id for one, _ in met]
-    votes = {
-        group: [expected_vote(panel, one.asked.prompt, one.features, other.features, noise) for one, other in met]
-        for group, panel in judges.panels.items()
-    }
+    votes = panel_votes(judges, met, noise)
     rng = random.Random("drawn votes")
     drawn = [_vote(judges, one, other, noise, rng) for one, other in met]
     return {
@@ -49,6 +46,14 @@ def preferred(judges: Judges, ours: Sequence[Answer], theirs: Sequence[Answer], 
                 ("gap", lambda a: a.labelers - a.gold),
             )
         },
+    }
+
+
+def panel_votes(judges: Judges, met: Sequence[tuple[Answer, Answer]], noise: Noise) -> dict[str, list[float]]:
+    """group -> the expected vote of its panel on each pair, for the first of the two"""
+    return {
+        group: [expected_vote(panel, one.asked.prompt, one.features, other.features, noise) for one, other in met]
+        for group, panel in judges.panels.items()
     }
 
 

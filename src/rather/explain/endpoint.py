@@ -10,7 +10,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +60,11 @@ class Opinion:
 
 def ask(text: str, explanation: Explanation, endpoint: str, model: str, timeout: float = 60.0) -> list[Opinion]:
     """The model's answers to the same questions, each beside the rules' answer."""
-    said = _answer(_send(_checked(endpoint), model, text, timeout), endpoint)
+    choices = "\n".join(f"{what}: {', '.join(values)}" for what, values in CHOICES.items())
+    asked = ASKED.format(keys=", ".join(f'"{what}"' for what in CHOICES), choices=choices)
+    messages = [{"role": "system", "content": asked}, {"role": "user", "content": text}]
+    without = "Without --endpoint the rules answer alone."
+    said = object_in(chat(address("--endpoint", endpoint), model, messages, timeout, without), endpoint, without)
     findings = explanation.findings()
     plain = " ".join(text.split())
     opinions = []
@@ -74,25 +78,21 @@ def ask(text: str, explanation: Explanation, endpoint: str, model: str, timeout:
     return opinions
 
 
-def _checked(endpoint: str) -> str:
+def address(setting: str, endpoint: str) -> str:
+    """Where chat completions are asked for.    setting: how whoever typed the endpoint calls it"""
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadSetting(
-            f"--endpoint {endpoint!r} is no address of an endpoint.",
+            f"{setting} {endpoint!r} is no address of an endpoint.",
             "Expected an OpenAI-compatible one, up to and with its /v1.",
-            "For example:  --endpoint http://localhost:8000/v1",
+            "For example:  http://localhost:8000/v1",
         )
     return endpoint.rstrip("/") + ("" if endpoint.rstrip("/").endswith("/chat/completions") else "/chat/completions")
 
 
-def _send(url: str, model: str, text: str, timeout: float) -> Any:
-    choices = "\n".join(f"{what}: {', '.join(values)}" for what, values in CHOICES.items())
-    asked = ASKED.format(keys=", ".join(f'"{what}"' for what in CHOICES), choices=choices)
-    body = {
-        "model": model,
-        "temperature": 0,
-        "messages": [{"role": "system", "content": asked}, {"role": "user", "content": text}],
-    }
+def chat(url: str, model: str, messages: Sequence[Mapping[str, str]], timeout: float, without: str) -> Any:
+    """What the endpoint replies to a conversation, at temperature 0.    without: what can be done where it does not"""
+    body = {"model": model, "temperature": 0, "messages": list(messages)}
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get(KEY, ""):
         headers["Authorization"] = f"Bearer {key}"
@@ -106,7 +106,7 @@ def _send(url: str, model: str, text: str, timeout: float) -> Any:
     except (OSError, ValueError) as error:  # refused, unknown host, time over, no HTTP
         raise RatherError(
             f"{url} cannot be asked: {getattr(error, 'reason', error)}.",
-            do="Without --endpoint the rules answer alone.",
+            do=without,
         ) from None
     if len(content) > LARGEST:
         raise RatherError(f"{url} answers with more than {LARGEST:,} bytes.")
@@ -123,7 +123,8 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _answer(reply: Any, endpoint: str) -> Mapping[str, Any]:
+def object_in(reply: Any, endpoint: str, without: str) -> Mapping[str, Any]:
+    """The JSON object that the model was asked to answer with."""
     try:
         content = reply["choices"][0]["message"]["content"]
         start, end = content.index("{"), content.rindex("}")  # models like to put a fence around it
@@ -133,6 +134,6 @@ def _answer(reply: Any, endpoint: str) -> Mapping[str, Any]:
     if not isinstance(said, dict):
         raise RatherError(
             f"The model at {endpoint} did not answer with the JSON object that was asked for.",
-            do="Try again, or another model; without --endpoint the rules answer alone.",
+            do=f"Try again, or another model. {without}",
         )
     return said
