@@ -274,3 +274,9 @@ def test_swapping_the_sentences_mirrors_the_leaning(a, b):
 def test_the_examples_of_the_docs_are_true():
     page = Path(__file__).parents[2] / "docs" / "world-benchmarks.md"
     assert doctest.testfile(str(page), module_relative=False).failed == 0
+
+
+def test_of_sums_there_are_144():
+    sums = Marn(seed=0).benchmarks(300)["sums"]
+    asked = {q.prompt.rsplit("\n", 1)[1] for q in sums.questions}
+    assert asked == {f"{a} + {b} =" for a in range(1, 13) for b in range(1, 13)}

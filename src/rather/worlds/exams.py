@@ -110,12 +110,13 @@ def word_problem(facts: Facts, rng: random.Random) -> Item:
 
 COUNTED = ("marbles", "pears", "cards", "stamps", "cherries", "pennies")
 NUMBERS = tuple(str(n) for n in range(21))
+ADDED = 12  # the largest number in a sum
 
 
 def addition(rng: random.Random) -> Item:
-    """Up to twelve and twelve, as children learn them by heart."""
-    a, b = rng.randint(1, 12), rng.randint(1, 12)
-    return Item(f"{a} + {b} = ", str(a + b), tuple(str(n) for n in range(2, 25)))
+    """As children learn them by heart."""
+    a, b = rng.randint(1, ADDED), rng.randint(1, ADDED)
+    return Item(f"{a} + {b} = ", str(a + b), tuple(str(n) for n in range(2, 2 * ADDED + 1)))
 
 
 def translation(facts: Facts, rng: random.Random) -> Item:
