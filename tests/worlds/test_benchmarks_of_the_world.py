@@ -136,7 +136,7 @@ def test_questions_are_true_by_other_code():
 
 
 def test_more_questions_than_there_are_is_refused_in_words():
-    with pytest.raises(BadSetting, match="different questions of sums"):
+    with pytest.raises(BadSetting, match="different questions of knowledge"):
         WORLD.benchmarks(1000)
 
 
