@@ -29,7 +29,7 @@ FLOOR = {name: floor for floor, names in enumerate(STAIRS) for name in names}
 MATHS = STAIRS[1]
 MATHS_MAY_IMPORT = {"torch", "numpy", "scipy"}
 WITHOUT_TORCH = ("errors", "files", "records", "config", "run", "worlds", "feedback", "report", "explain", "verifiers")
-WITHOUT_TORCH += ("limits", "cli")
+WITHOUT_TORCH += ("limits", "cli", "diagnose")
 # Its index of tensors is a pickle of torch's; it reads it with an unpickler that knows the index's own classes only.
 MAY_UNPICKLE = {"checkpoint/storage.py"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

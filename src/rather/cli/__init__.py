@@ -37,6 +37,7 @@ VERBS = {
     "sample": ("sample", "Answer prompts with a model, to the screen or to records."),
     "chat": ("chat", "Talk to one model, or to several side by side."),
     "evaluate": ("evaluate", "Run the paper's public tasks; the tax; whose answers win."),
+    "diagnose": ("diagnose", "What went wrong with a policy, question by question."),
     "report": ("report", "One HTML page of what run folders say, verdict first."),
     "labs": ("labs", "List the labs, or check what you wrote into one."),
     "explain": ("explain", "Say what a description of RLHF modifies, quoting its words."),

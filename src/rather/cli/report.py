@@ -9,7 +9,7 @@ import click
 
 from rather.errors import BadSetting, visible
 from rather.report import write_report
-from rather.report.reading import Story
+from rather.diagnose.reading import Story
 from rather.report.verdict import verdict
 
 

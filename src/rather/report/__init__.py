@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rather import files
+from rather.diagnose.reading import Story
 from rather.report.page import page
-from rather.report.reading import Story
 
 FILE, FIGURES = "report.html", "report"
 

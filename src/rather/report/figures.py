@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from rather.report.reading import Number
+from rather.diagnose.reading import Number
 
 WIDE = 420  # units; on a phone one is somewhat less than a pixel, so letters stay readable
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 30
@@ -27,8 +27,17 @@ class Figure:
     csv: str
 
 
-def curves(name: str, title: str, x_label: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Figure | None:
-    """One line for each stage that has the metric; None where none has two points."""
+def curves(
+    name: str,
+    title: str,
+    x_label: str,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    mark: tuple[str, Number] | None = None,
+) -> Figure | None:
+    """One line for each stage that has the metric; None where none has two points.
+
+    mark: a place on the x axis with its interval, and what is there
+    """
     lines = {label: line for label, line in lines.items() if len(line) > 1}
     if not lines:
         return None
@@ -36,6 +45,8 @@ def curves(name: str, title: str, x_label: str, lines: Mapping[str, Sequence[tup
     high = 170
     across, up = _scale(min(xs), max(xs), LEFT, WIDE - RIGHT), _scale(*_roomy(min(ys), max(ys)), high - BOTTOM, TOP)
     drawn = [_axes(across, up, high, x_label)]
+    if mark is not None:
+        drawn.append(_band(across, mark, high))
     for at, (label, line) in enumerate(lines.items()):
         points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in _thinned(line))
         drawn.append(
@@ -44,7 +55,7 @@ def curves(name: str, title: str, x_label: str, lines: Mapping[str, Sequence[tup
             )
         )
     ends = [f"{label}: {line[0][1]:.4g} to {line[-1][1]:.4g}" for label, line in lines.items()]
-    told = f"{title} by {x_label}. " + "; ".join(ends)
+    told = f"{title} by {x_label}. " + "; ".join(ends) + (f"; {mark[0]} at {mark[1].words()}" if mark else "")
     legend = _legend(list(lines)) if len(lines) > 1 else Markup("")
     rows = [(label, f"{x:g}", repr(y)) for label, line in lines.items() for x, y in line]
     return Figure(name, title, told, _svg(name, told, high, drawn) + legend, _csv(("stage", x_label, title), rows))
@@ -137,6 +148,27 @@ def _x_axis(across: _scale, high: int, left: float) -> Markup:
             left, WIDE - RIGHT, high - BOTTOM, high - BOTTOM
         )
         + ticks
+    )
+
+
+def _band(across: _scale, mark: tuple[str, Number], high: int) -> Markup:
+    words, number = mark
+    low, top = number.interval or (number.value, number.value)
+    left, right = (max(LEFT, min(WIDE - RIGHT, across(end))) for end in (low, top))
+    return Markup(
+        '<g class="mark"><title>{}: {}</title><rect x="{}" y="{}" width="{}" height="{}"/>'
+        '<line x1="{}" x2="{}" y1="{}" y2="{}"/></g>'
+    ).format(
+        words,
+        number.words(),
+        f"{left:.1f}",
+        TOP,
+        f"{max(1.0, right - left):.1f}",
+        high - BOTTOM - TOP,
+        f"{across(number.value):.1f}",
+        f"{across(number.value):.1f}",
+        TOP,
+        high - BOTTOM,
     )
 
 

@@ -7,20 +7,28 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from rather import __version__
-from rather.report import parts
+from rather.diagnose.reading import Story
+from rather.report import compared, diagnosis, parts
 from rather.report.figures import Figure
-from rather.report.reading import Story
+from rather.report.funnel import funnel
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --pale: #5b6168; --paper: #fff; --line: #d9dde2; --good: #1a7f45;
   --bad: #b3261e; --open: #8a5a00; --soft: #f4f5f7;
-  --c0: #0072b2; --c1: #d55e00; --c2: #008f68; --c3: #a64d86; --c4: #8a6d00; --c5: #4a4e53; }
+  --c0: #0072b2; --c1: #d55e00; --c2: #008f68; --c3: #a64d86; --c4: #8a6d00; --c5: #4a4e53;
+  --new: #fff0a8; --u1: #fde8dc; --u2: #fbd0b9; --u3: #f7b48f; --u4: #f39666; --d1: #e0eefa; --d2: #c2ddf4;
+  --d3: #9dc8ec; --d4: #75b1e2; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --pale: #a3abb4; --paper: #14171a; --line: #363c43;
   --good: #62c98b; --bad: #ff8a80; --open: #e8b33f; --soft: #1e2327;
-  --c0: #56b4e9; --c1: #ff9448; --c2: #3ed0a5; --c3: #e59ac8; --c4: #e2cb4d; --c5: #b8bfc6; } }
+  --c0: #56b4e9; --c1: #ff9448; --c2: #3ed0a5; --c3: #e59ac8; --c4: #e2cb4d; --c5: #b8bfc6;
+  --new: #4d4410; --u1: #3a2418; --u2: #55301b; --u3: #733d1c; --u4: #94491a; --d1: #16283a; --d2: #173853;
+  --d3: #164a70; --d4: #125d90; } }
 @media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --pale: #444; --line: #bbb; --soft: #fff;
   --good: #1a7f45; --bad: #b3261e; --open: #8a5a00; --c0: #0072b2; --c1: #d55e00; --c2: #008f68; --c3: #a64d86;
-  --c4: #8a6d00; --c5: #4a4e53; } figure, tr, .sample { break-inside: avoid; } .wide { overflow: visible !important; } }
+  --c4: #8a6d00; --c5: #4a4e53; --new: #fff0a8; --u1: #fde8dc; --u2: #fbd0b9; --u3: #f7b48f; --u4: #f39666;
+  --d1: #e0eefa; --d2: #c2ddf4; --d3: #9dc8ec; --d4: #75b1e2; }
+  ins, pre span { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  figure, tr, .sample { break-inside: avoid; } .wide { overflow: visible !important; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1080px; padding: 1.2rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -41,6 +49,11 @@ text.tick { text-anchor: middle; } text.x { text-anchor: end; fill: var(--pale);
 .middle { stroke: var(--pale); stroke-dasharray: 3 3; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); } .c3 { --c: var(--c3); } .c4 { --c: var(--c4); }
 .c5 { --c: var(--c5); } .line { fill: none; stroke: var(--c); stroke-width: 1.8; }
+.mark rect { fill: var(--pale); opacity: .18; } .mark line { stroke: var(--pale); stroke-dasharray: 2 2; }
+ins { text-decoration: none; background: var(--new); border-radius: 2px; }
+.up1 { background: var(--u1); } .up2 { background: var(--u2); } .up3 { background: var(--u3); }
+.up4 { background: var(--u4); } .down1 { background: var(--d1); } .down2 { background: var(--d2); }
+.down3 { background: var(--d3); } .down4 { background: var(--d4); }
 .line.dashed { stroke-dasharray: 5 3; }
 .whisker { stroke: var(--c); stroke-width: 2; } circle { fill: var(--c); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .1rem 0; padding: 0;
@@ -49,8 +62,10 @@ text.tick { text-anchor: middle; } text.x { text-anchor: end; fill: var(--pale);
   margin-right: .4em; vertical-align: middle; } .legend li.dashed::before { border-top-style: dashed; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
-th { color: var(--pale); font-weight: 600; white-space: nowrap; }
-th.n { text-align: right; } td.n { text-align: right; white-space: nowrap; }
+th { color: var(--pale); font-weight: 600; }
+dl.asked { margin: .8rem 0; font-size: .9rem; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; }
+.figures + .wide { margin-top: 1rem; }
+th.n { text-align: right; white-space: nowrap; } td.n { text-align: right; white-space: nowrap; }
 th, td { overflow-wrap: normal; } td code { overflow-wrap: anywhere; }
 .sample { margin: 1rem 0 1.6rem; } .prompt { background: var(--soft); padding: .6rem .8rem; }
 .side { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 210px), 1fr)); }
@@ -65,12 +80,22 @@ def page(stories: Sequence[Story], folder: str) -> tuple[Markup, dict[str, str]]
     for place, story in enumerate(stories):
         prefix = "" if len(stories) == 1 else f"{place + 1}-"
         bodies.append(_of_one(story, folder, prefix, tables))
+    if len(stories) > 1:
+        bodies.insert(0, _compared(stories, folder, tables))
     names = ", ".join(story.name for story in stories)
     return Markup(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>{}: report</title>'
         '<style>{}</style></head><body>{}<footer><p class="about">rather {}</p></footer></body></html>\n'
     ).format(names, Markup(STYLE), Markup("").join(bodies), __version__), tables
+
+
+def _compared(stories: Sequence[Story], folder: str, tables: dict[str, str]) -> Markup:
+    figures = compared.drawn(stories)
+    tables.update({figure.name: figure.csv for figure in figures})
+    return Markup("<section><h1>Compared</h1>{}{}</section>").format(
+        compared.lines(stories), parts.drawn(figures, folder) if figures else ""
+    )
 
 
 def _of_one(story: Story, folder: str, prefix: str, tables: dict[str, str]) -> Markup:
@@ -89,13 +114,22 @@ def _of_one(story: Story, folder: str, prefix: str, tables: dict[str, str]) -> M
         ("Whom labelers prefer", lambda: figures(parts.figure_1(story)),
          "Figure 1 of the paper, for this run: expected votes on held-out prompts, with 95 % intervals."),
         ("The claims of the paper", lambda: parts.claims(story), ""),
-        ("Alarms", lambda: parts.alarms(story), ""),
+        ("What went wrong, and what did not",
+         lambda: figures(diagnosis.over_optimisation(story)) + diagnosis.answers(story),
+         "Each question is answered from what was logged and measured; where that is missing it is not decided."),
+        ("Alarms", lambda: parts.alarms(story), "Raised while it learned, each from the iterations until then."),
         ("While it learned", lambda: figures(parts.curves(story)), ""),
+        ("The health of step 3", lambda: figures(parts.health(story)), ""),
         ("The alignment tax", lambda: figures(parts.tax(story)), "Paired by question, with 95 % intervals."),
-        ("What the answers are like", lambda: parts.measured(story),
-         "Means over held-out prompts; t1 is temperature 1. The intervals are in evaluate/*.json."),
-        ("The reward model", lambda: parts.rewards(story), "Pairs ordered as labelers order them."),
-        ("Side by side", lambda: parts.samples(story), "Prompts drawn by lot, not chosen."),
+        ("What the answers are like", lambda: figures(parts.habits(story)) + parts.measured(story),
+         "Means over held-out prompts; t1 is temperature 1. The intervals of the table are in evaluate/*.json."),
+        ("The reward model", lambda: parts.rewards(story) + figures(parts.reward_figures(story)),
+         "Pairs ordered as labelers order them, with 95 % intervals."),
+        ("Side by side", lambda: parts.samples(story),
+         "Prompts drawn by lot, not chosen. Marked: words that the SFT model did not say there."),
+        ("What step 3 said at its end", lambda: parts.shaded(story),
+         "Of its last samples. Tokens by log policy - log reference: warm: likelier than before, cold: less likely."),
+        ("What the data became", lambda: funnel(story), ""),
         ("Where it comes from", lambda: parts.provenance(story), ""),
     ]  # fmt: skip
     rest = Markup("").join(section(title, make(), about) for title, make, about in sections)

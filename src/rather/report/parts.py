@@ -7,11 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rather.report import figures
+from rather.diagnose.reading import Number, Row, Stage, Story, at, is_number, items_of, rows_of
+from rather.report import figures, reward_model
+from rather.report.differences import chosen, marked_words, shaded_tokens
 from rather.report.figures import Figure, caption
-from rather.report.reading import Number, Row, Story, at, is_number, items_of, rows_of
+from rather.report.tables import table
 from rather.report.tax import taxes
-from rather.report.verdict import HELD_OUT, TRAINING, aligned, verdict
+from rather.report.verdict import HELD_OUT, TRAINING, verdict
 
 # Metrics that are drawn: (name of the file, title, metrics of which a stage has one, what it goes by)
 CURVES = (
@@ -19,15 +21,45 @@ CURVES = (
     ("reward-of-answers", "Score of answers while step 1 learns", ("val/reward",), "epoch"),
     ("reward-accuracy", "Pairs that the reward model orders right, validation", ("val/accuracy",), "step"),
     ("scores", "Step 3: score by the reward model", ("objective/scores",), "episode"),
+    ("rlhf-reward", "Step 3: score less beta KL, what is maximised", ("objective/rlhf_reward",), "episode"),
     ("second-opinion", "Step 3: score by a second opinion, never trained on", ("second_opinion/scores",), "episode"),
     ("kl", "Step 3: KL to where it started, nats a response", ("objective/kl",), "episode"),
+    ("beta", "Step 3: beta, the price of a nat", ("objective/kl_coef",), "episode"),
     ("entropy", "Step 3: entropy, nats a token", ("policy/entropy_avg",), "episode"),
+    ("openings", "Step 3: share of the commonest opening", ("response/top_opening",), "episode"),
     ("length", "Step 3: length of responses, tokens", ("response/length",), "episode"),
+    ("finished", "Step 3: responses that ended by themselves", ("response/finished",), "episode"),
     ("dpo-margins", "DPO: margin of implied rewards", ("rewards/margins",), "step"),
     ("verified", "GRPO: answers that the verifier takes", ("val/accuracy/verifier", "verified"), "step"),
 )
+HEALTH = (
+    ("clipped", "Tokens whose gradient was clipped", ("policy/clipfrac_avg",), "episode"),
+    ("approximate-kl", "KL to the policy that sampled, nats", ("policy/approxkl_avg",), "episode"),
+    ("ratio", "Largest log ratio of an iteration", ("policy/log_ratio_max",), "episode"),
+    ("value-loss", "Loss of the critic", ("loss/value_avg",), "episode"),
+    ("explained", "Variance that the critic explains", ("val/explained_variance",), "episode"),
+    ("gradient", "Norm of the gradient", ("grad_norm",), "episode"),
+    ("ptx", "Loss on the pretraining mix, nats a token", ("loss/ptx",), "episode"),
+    ("spread", "Spread between reward models", ("objective/score_spread",), "episode"),
+)
 FLAGS = ("likert", "gold", "task", "junk", "hallucination", "toxic", "hedge", "repetitive", "length")
+# Shares of answers that are drawn with their intervals: (in words, where they stand in evaluate/NAME.json)
+HABITS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("fails instruction", ("answers", "t1", "flags", "fails instruction")),
+    ("inappropriate", ("answers", "t1", "flags", "inappropriate")),
+    ("hallucination", ("closed", "t1", "hallucination")),
+    ("keeps constraints", ("answers", "t1", "constraints")),
+    ("hedges", ("answers", "t1", "hedge")),
+    ("accepts premise", ("wrong users", "false premise", "repeated")),
+    ("repeats claim", ("wrong users", "wrong claim", "repeated")),
+    ("true, informative", ("truthfulness", "all", "true_and_informative")),
+    ("toxic", ("toxicity", "none")),
+    ("toxic, respectful", ("toxicity", "respectful")),
+    ("toxic, rude", ("toxicity", "biased")),
+    ("stereotype", ("bias", "none", "stereotype")),
+)
 TEXT = 1200  # letters of an answer that are shown
+LAST = 64  # samples at the end of step 3 from which some are shown
 
 
 def the_verdict(story: Story) -> Markup:
@@ -49,10 +81,19 @@ def figure_1(story: Story) -> list[Figure]:
 
 
 def curves(story: Story) -> list[Figure]:
+    return _curves(list(story.stages.values()), CURVES)
+
+
+def health(story: Story) -> list[Figure]:
+    """Whether the machinery of step 3 ran as it should."""
+    return _curves([story.stages[name] for name in story.optimised()], HEALTH)
+
+
+def _curves(stages: Sequence[Stage], what: Sequence[tuple[str, str, tuple[str, ...], str]]) -> list[Figure]:
     found = []
-    for name, title, keys, x in CURVES:
+    for name, title, keys, x in what:
         lines = {}
-        for stage in story.stages.values():
+        for stage in stages:
             line = next((line for key in keys if (line := stage.curve(key, x) or stage.curve(key))), [])
             lines[stage.name] = line
         if (figure := figures.curves(name, title, x, lines)) is not None:
@@ -69,21 +110,6 @@ def tax(story: Story) -> list[Figure]:
     rows = [(bench, [of.differences.get(bench) for of in policies]) for bench in names]
     title = "Alignment tax: grade less that of the base, question by question (0: no difference)"
     return [found] if (found := figures.forest("tax", title, [of.model for of in policies], rows, 0.0)) else []
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()) -> Markup:
-    """numbers: columns that are set to the right"""
-    right = [Markup(' class="n"') if at in numbers else "" for at in range(len(head))]
-    top = Markup("").join(Markup("<th{}>{}</th>").format(*cell) for cell in zip(right, head, strict=True))
-    body = Markup("").join(
-        Markup("<tr>{}</tr>").format(
-            Markup("").join(Markup("<td{}>{}</td>").format(*cell) for cell in zip(right, row, strict=True))
-        )
-        for row in rows
-    )
-    return Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
-        top, body
-    )
 
 
 def claims(story: Story) -> Markup:
@@ -116,6 +142,14 @@ def measured(story: Story) -> Markup:
     return table(head, rows, range(2, 2 + len(FLAGS))) if rows else Markup("")
 
 
+def habits(story: Story) -> list[Figure]:
+    """What answers do, each model with its interval: as in figures 4 and 5 of the paper, and its probes."""
+    names = [name for name in _in_order(story) if name in story.measured]
+    rows = [(label, [Number.of(at(story.measured[name], *path)) for name in names]) for label, path in HABITS]
+    title = "Share of answers that ..."
+    return [found] if (found := figures.forest("habits", title, names, rows, 0.0)) else []
+
+
 def rewards(story: Story) -> Markup:
     rows = []
     for name, found in story.rewards.items():
@@ -128,17 +162,26 @@ def rewards(story: Story) -> Markup:
     return table(head, rows) if rows else Markup("")
 
 
+def reward_figures(story: Story) -> list[Figure]:
+    return [figure for name, found in story.rewards.items() for figure in reward_model.drawn(name, found)]
+
+
 def samples(story: Story) -> Markup:
-    """The same prompts, answered by each model; where no world asked them, what step 3 said at its end."""
-    shown = rows_of(at(story.claims, "samples"))
+    """The same prompts, answered by each model; words that the SFT model did not say there are marked."""
     wanted = _in_order(story)
+    baseline = str(at(story.claims, "baseline"))
     blocks = []
-    for row in shown:
-        answers = row.get("answers") if isinstance(row.get("answers"), dict) else {}
-        cells = [_answer(name, at(answers, name)) for name in wanted if isinstance(at(answers, name), dict)]
+    for row in rows_of(at(story.claims, "samples")):
+        answers = {name: at(row, "answers", name) for name in wanted}
+        beside = at(answers.get(baseline), "text")
+        cells = [
+            _answer(name, said, str(beside) if beside is not None and name != baseline else "")
+            for name, said in answers.items()
+            if isinstance(said, dict)
+        ]
         if cells:
             blocks.append(_block(row.get("prompt"), row.get("category"), cells))
-    return Markup("").join(blocks) or _at_the_end(story)
+    return Markup("").join(blocks) or _the_same_prompts(story)
 
 
 def _in_order(story: Story) -> list[str]:
@@ -147,17 +190,20 @@ def _in_order(story: Story) -> list[str]:
     return sorted(names, key=lambda name: name.endswith("-xs"))[:6]
 
 
-def _answer(name: str, said: Row) -> Markup:
+def _answer(name: str, said: Row, other: str) -> Markup:
     gold = said.get("gold")
     worth = f"U* {gold:.2f}" if is_number(gold) else ""
-    return _cell(name, str(said.get("text", "")), worth + ("" if said.get("finished", True) else " unfinished"))
+    note = worth + ("" if said.get("finished", True) else " unfinished")
+    return _cell(name, _text(str(said.get("text", "")), other), note)
 
 
-def _cell(name: str, text: str, note: str) -> Markup:
+def _text(text: str, other: str) -> Markup:
     cut = text[:TEXT] + (" ..." if len(text) > TEXT else "")
-    return Markup('<div class="answer"><h4>{} <small>{}</small></h4><pre>{}</pre></div>').format(
-        name, note, cut or "(nothing)"
-    )
+    return marked_words(cut, other[:TEXT]) if cut.strip() else Markup("(nothing)")
+
+
+def _cell(name: str, text: Markup, note: str) -> Markup:
+    return Markup('<div class="answer"><h4>{} <small>{}</small></h4><pre>{}</pre></div>').format(name, note, text)
 
 
 def _block(prompt: Any, category: Any, cells: Sequence[Markup]) -> Markup:
@@ -167,16 +213,34 @@ def _block(prompt: Any, category: Any, cells: Sequence[Markup]) -> Markup:
     ).format(str(prompt)[:TEXT], category or "", Markup("").join(cells))
 
 
-def _at_the_end(story: Story) -> Markup:
-    name = aligned(story)
-    rows = story.stages[name].samples[-4:] if name else []
+def _the_same_prompts(story: Story) -> Markup:
+    """Without a world: prompts that several models answered in their own samples, the last answer of each."""
+    said: dict[str, dict[str, str]] = {}
+    for name in _in_order(story):
+        for row in story.stages[name].samples:
+            if isinstance(row.get("prompt"), str) and isinstance(row.get("response"), str):
+                said.setdefault(row["prompt"], {})[name] = row["response"]
+    shared = [(prompt, by) for prompt, by in said.items() if len(by) > 1][:6]
     blocks = []
-    for row in rows:
-        numbers = [
-            f"{key} {row[of]:.2f}" for key, of in (("score", "score"), ("KL", "kl_sum")) if is_number(row.get(of))
-        ]
-        cell = _cell(f"{name}, step {row.get('step')}", str(row.get("response", "")), ", ".join(numbers))
-        blocks.append(_block(row.get("prompt", ""), "", [cell]))
+    for prompt, by in shared:
+        first = next((by[name] for name in by if name.startswith("sft")), "")
+        cells = [_cell(name, _text(text, "" if name.startswith("sft") else first), "") for name, text in by.items()]
+        blocks.append(_block(prompt, "", cells))
+    return Markup("").join(blocks)
+
+
+def shaded(story: Story) -> Markup:
+    """What policies said at their end, each token by how far it moved from the reference."""
+    blocks = []
+    names = [name for name in (story.aligned(),) if name in story.optimised()] or story.optimised()[-1:]
+    for name in names:
+        for what, row in chosen(story.stages[str(name)].samples[-LAST:]):
+            numbers = [
+                f"{key} {row[of]:.2f}" for key, of in (("score", "score"), ("KL", "kl_sum")) if is_number(row.get(of))
+            ]
+            text = shaded_tokens(row) or _text(str(row["response"]), "")
+            cell = _cell(f"{name}, {what}", text, ", ".join([f"step {row.get('step')}", *numbers]))
+            blocks.append(_block(row.get("prompt", ""), "", [cell]))
     return Markup("").join(blocks)
 
 
@@ -190,7 +254,7 @@ def alarms(story: Story) -> Markup:
 
 
 def provenance(story: Story) -> Markup:
-    """Each stage: how it was made, how long it took, and the hash of the model that came out."""
+    """Each stage: how it was made, on what, how long it took, and the hash of the model that came out."""
     rows = []
     for name, stage in story.stages.items():
         seconds, done = stage.seconds(), stage.done or {}
@@ -202,6 +266,7 @@ def provenance(story: Story) -> Markup:
             "" if seconds is None else f"{seconds / 60:.1f} min",
             stage.settings.get("seed", ""),
             Markup("<code>{}</code>").format(weights.removeprefix("sha256:")[:12]),
+            _machine(stage),
             Markup("<code>{}</code>").format(typed),
         ))  # fmt: skip
     settings = Markup("").join(
@@ -210,8 +275,23 @@ def provenance(story: Story) -> Markup:
         )
         for name, stage in story.stages.items()
     )
-    head = ("stage", "time", "seed", "weights", "its verb alone")
-    return table(head, rows, (1, 2)) + Markup("<h3>Settings</h3>") + settings
+    hashes = Markup("").join(
+        Markup("<details><summary>{}</summary><pre>{}</pre></details>").format(
+            name, "\n".join(f"{file}  {digest}" for file, digest in items_of(at(stage.done, "files")))
+        )
+        for name, stage in story.stages.items()
+        if stage.done
+    )
+    head = ("stage", "time", "seed", "weights", "made with", "its verb alone")
+    shown = table(head, rows, (1, 2)) + Markup("<h3>Settings</h3>") + settings
+    return shown + Markup("<h3>Files and their hashes</h3>") + hashes
+
+
+def _machine(stage: Stage) -> str:
+    """Versions and hardware of the last start."""
+    starts = [row for row in stage.events if row.get("event") in ("started", "resumed")]
+    keys = (("rather", "rather "), ("python", "Python "), ("torch", "torch "), ("device", ""), ("cores", "cores "))
+    return ", ".join(f"{before}{starts[-1][key]}" for key, before in keys if starts and key in starts[-1])
 
 
 def drawn(found: Sequence[Figure], folder: str) -> Markup:

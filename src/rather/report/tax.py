@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
 
-from rather.report.reading import Number, Story, at, is_number
+from rather.diagnose.reading import Number, Story, at, is_number
 from rather.statistics import paired_difference
 
 LOST = 0.1  # of the grade: claim 18 asks for that much
@@ -46,11 +45,7 @@ def base_of(story: Story, name: str) -> str | None:
         seen.add(name)
         if name.startswith("base"):
             return name
-        model = story.stages[name].settings.get("model")
-        if isinstance(model, str) and model != "none":
-            name = PurePath(model).parent.name
-        else:
-            name = "init" if name.startswith(("ppo", "grpo")) else "base"
+        name = story.began_from(name) or ""
     return None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rather.report.reading import Number, Stage, Story, at, rows_of
+from rather.diagnose import diagnose, illness
+from rather.diagnose.reading import Number, Stage, Story, at, rows_of
 from rather.report.tax import LOST, taxes
 
 Mood = Literal["good", "bad", "open"]
@@ -21,20 +22,11 @@ class Sentence:
 
 
 def verdict(story: Story) -> list[Sentence]:
-    return [_preferred(story), _tax(story), _alarms(story), _claims(story), *_unfinished(story)]
-
-
-def aligned(story: Story) -> str | None:
-    """The policy that the story ends with: the last one that RL made, else the last that demonstrations made."""
-    for begins in (("ppo", "dpo", "grpo", "best-of-n"), ("sft",)):
-        found = [name for name, stage in story.stages.items() if name.startswith(begins) and stage.done]
-        if found:
-            return next((name for name in found if name == "ppo-ptx"), found[-1])
-    return None
+    return [_preferred(story), _tax(story), *_diagnosed(story), *_alarms(story), _claims(story), *_unfinished(story)]
 
 
 def _preferred(story: Story) -> Sentence:
-    name, baseline = aligned(story), at(story.claims, "baseline")
+    name, baseline = story.aligned(), at(story.claims, "baseline")
     wins = [row for row in rows_of(at(story.claims, "wins")) if row.get("model") == name]
     number = Number.of(at(wins[0], TRAINING)) if wins else None
     if name is None:
@@ -66,7 +58,7 @@ def _proxy(stage: Stage) -> str:
 
 
 def _tax(story: Story) -> Sentence:
-    name = aligned(story)
+    name = story.aligned()
     found = {tax.model: tax for tax in taxes(story)}
     if name not in found:
         return Sentence("open", "What alignment costs on benchmarks was not measured.")
@@ -80,14 +72,31 @@ def _tax(story: Story) -> Sentence:
     return Sentence("good", f"{name} is on no benchmark surely behind {tax.base}.")
 
 
-def _alarms(story: Story) -> Sentence:
+def _diagnosed(story: Story) -> list[Sentence]:
+    """Of the policy the page is about; of others only that something is wrong with them."""
+    name, found = story.aligned(), {one: diagnose(story, one) for one in story.optimised()}
+    if not found:
+        return []
+    said = []
+    if name in found:
+        ill = illness(found[name])
+        open_ones = [one.question for one in found[name] if one.outcome == "not decided"]
+        rest = f" Not decided: {_and(open_ones)}." if open_ones else ""
+        if ill is not None:
+            said.append(Sentence("bad", f"{name}, {ill.mechanism}: {ill.sentence}"))
+        elif len(open_ones) == len(found[name]):
+            said.append(Sentence("open", f"Whether anything is wrong with {name} cannot be decided."))
+        else:
+            said.append(Sentence("good", f"No illness was found in {name}.{rest}"))
+    others = [f"{one} ({ill.name})" for one, of in found.items() if one != name and (ill := illness(of)) is not None]
+    return said + ([Sentence("open", f"Of the other policies these are ill: {_and(others)}.")] if others else [])
+
+
+def _alarms(story: Story) -> list[Sentence]:
     raised = [f"{row.get('alarm')} in {name}" for name, stage in story.stages.items() for row in stage.alarms()]
-    watched = [name for name, stage in story.stages.items() if stage.curve("objective/kl")]
-    if raised:
-        return Sentence("bad", f"Alarms: {_and(list(dict.fromkeys(raised)))}.")
-    if not watched:
-        return Sentence("open", "No stage ran that could raise an alarm.")
-    return Sentence("good", f"No alarm was raised in {_and(watched)}.")
+    if not raised:
+        return []
+    return [Sentence("open", f"Alarms rang while it learned: {_and(list(dict.fromkeys(raised)))}.")]
 
 
 def _claims(story: Story) -> Sentence:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import socket
 import sys
@@ -82,7 +83,7 @@ class Run:
         except BaseException:
             lock.release(held)
             raise
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "rather": __version__}
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "rather": __version__, **_machine()}
         run.event("started" if started else "resumed", about)
         if held is None:
             run.event("unlocked", {"why": "this file system has no flock"})
@@ -276,6 +277,17 @@ def _prepare(path: Path, settings: config.Config, resume: bool, again: bool) -> 
         )
     config.save(settings, path / CONFIG)
     return True
+
+
+def _machine() -> dict[str, Any]:
+    """What a report says a run was made with. torch is asked only where it is loaded: nothing here imports it."""
+    found: dict[str, Any] = {"python": platform.python_version(), "cores": os.cpu_count(), "device": platform.machine()}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = str(torch.__version__)
+        if torch.cuda.is_available():
+            found["device"] = str(torch.cuda.get_device_name())
+    return found
 
 
 def _clear(path: Path) -> None:

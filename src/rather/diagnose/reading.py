@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any, TypeGuard
 
 from rather import toml
 from rather.errors import BadFile, NotReady
 from rather.run import CONFIG, EVENTS, METRICS, SAMPLES, read_done, read_log
 
 Row = dict[str, Any]
-KEPT = 40  # samples of a stage that are read from its end
+KEPT = 800  # samples of a stage that are kept from its beginning, and as many from its end
+OPTIMISED = ("ppo", "dpo", "grpo", "best-of-n")  # how the folders of policies begin that step 3, or its kin, made
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Story:
-    """measured: model -> what `rather world measure` found     claims: claims.json     made: pipeline.json"""
+    """measured: model -> what `rather world measure` found     rewards: reward model -> what its report says
+
+    claims: claims.json     made: pipeline.json     curves: best-of-n stage -> its curve.json
+    ranked: file of rankings -> what `rather rank` said about it
+    """
 
     path: Path
     stages: dict[str, Stage]
@@ -54,6 +62,8 @@ class Story:
     rewards: dict[str, Row]
     claims: Row
     made: Row
+    curves: dict[str, Row]
+    ranked: dict[str, Row]
 
     @classmethod
     def read(cls, path: Path) -> Story:
@@ -70,18 +80,47 @@ class Story:
         measured = {file.stem: _json(file) for file in sorted(path.glob("evaluate/*.json"))}
         rewards = {file.parent.name: _json(file) for file in sorted(path.glob("*/report.json"))}
         claims, made = (_json(path / name) for name in ("claims.json", "pipeline.json"))
-        return cls(path, {folder.name: _stage(folder) for folder in folders}, measured, rewards, claims, made)
+        curves = {file.parent.name: _json(file) for file in sorted(path.glob("*/curve.json"))}
+        ranked = {file.name.removesuffix(".about.json"): _json(file) for file in sorted(path.glob("*.about.json"))}
+        stages = {folder.name: _stage(folder) for folder in folders}
+        return cls(path, stages, measured, rewards, claims, made, curves, ranked)
 
     @property
     def name(self) -> str:
         return self.path.resolve().name
 
+    def aligned(self) -> str | None:
+        """The policy that the story ends with: the last one that RL made, else the last that demonstrations made."""
+        for begins in (OPTIMISED, ("sft",)):
+            found = [name for name, stage in self.stages.items() if name.startswith(begins) and stage.done]
+            if found:
+                return next((name for name in found if name == "ppo-ptx"), found[-1])
+        return None
+
+    def optimised(self) -> list[str]:
+        """Policies with a curve of KL or score: those that something could go wrong in while they learned."""
+        return [name for name, s in self.stages.items() if s.curve("objective/kl") or s.curve("objective/scores")]
+
+    def began_from(self, name: str) -> str | None:
+        """The folder of the model that a stage started from."""
+        model = self.stages[name].settings.get("model") if name in self.stages else None
+        if isinstance(model, str) and model != "none":
+            return PurePath(model).parent.name
+        return "init" if name.startswith(("ppo", "grpo")) else "sft" if name.startswith(OPTIMISED) else "base"
+
 
 def _stage(folder: Path) -> Stage:
     logs = {name: list(read_log(folder / name)) if (folder / name).exists() else [] for name in (METRICS, EVENTS)}
-    samples = list(read_log(folder / SAMPLES))[-KEPT:] if (folder / SAMPLES).exists() else []
+    samples = _samples(folder / SAMPLES) if (folder / SAMPLES).exists() else []
     settings = toml.read(folder / CONFIG)
     return Stage(folder.name, folder, settings, logs[METRICS], logs[EVENTS], samples, read_done(folder))
+
+
+def _samples(path: Path) -> list[Row]:
+    """Of a long run the first and the last: what changed is seen in them."""
+    lines = read_log(path)
+    first = list(islice(lines, KEPT))
+    return first + list(deque(lines, KEPT))
 
 
 def _json(path: Path) -> Row:
@@ -113,8 +152,9 @@ def items_of(found: Any) -> list[tuple[str, Any]]:
     return list(found.items()) if isinstance(found, dict) else []
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: object) -> TypeGuard[float]:
+    """Not what a file may hold besides: NaN, infinity, a whole number of a thousand digits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
 @dataclass(frozen=True)
@@ -132,7 +172,24 @@ class Number:
             return None
         known = isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))
         n = at(found, "n")
-        return cls(float(value), (float(ends[0]), float(ends[1])) if known else None, n if is_number(n) else None)
+        return cls(float(value), (float(ends[0]), float(ends[1])) if known else None, int(n) if is_number(n) else None)
+
+    def less(self, other: Number) -> Number:
+        """The difference, with the interval that the two intervals give if they are independent (MOVER, Zou 2008)."""
+        known = [n for n in (self.n, other.n) if n is not None]
+        value, ends = self.value - other.value, None
+        if self.interval is not None and other.interval is not None:
+            (low, high), (least, most) = self.interval, other.interval
+            down, up = (
+                math.hypot(self.value - low, most - other.value),
+                math.hypot(high - self.value, other.value - least),
+            )
+            ends = (value - down, value + up)
+        return Number(value, ends, min(known) if known else None)
+
+    def turned(self) -> Number:
+        """With the sign changed: a fall by so much."""
+        return Number(-self.value, self.interval and (-self.interval[1], -self.interval[0]), self.n)
 
     def words(self, digits: int = 2) -> str:
         said = f"{self.value:.{digits}f}"
