@@ -61,7 +61,7 @@ def of_choices(
 ) -> list[tuple[Likelihood, ...]]:
     """Of each continuation of each prompt, as far as its words go: no end of text after them."""
     trees = choice_trees(policy, prompts, choices)
-    _check_window(policy, trees)
+    check_window(policy, trees)
     return likelihoods(policy, trees)
 
 
@@ -90,7 +90,7 @@ def choice_trees(policy: Policy, prompts: Sequence[str], choices: Sequence[Seque
     return [of[at] for at in range(len(prompts))]
 
 
-def _check_window(policy: Policy, trees: Sequence[Tree]) -> None:
+def check_window(policy: Policy, trees: Sequence[Tree]) -> None:
     window = window_of(policy.model.config)
     longest = max((tree.longest for tree in trees), default=0)
     if window is not None and longest > window:
