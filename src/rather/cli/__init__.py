@@ -17,6 +17,7 @@ from rather.errors import BadFile, CheckFailed, RatherError, nearest, visible
 # verb -> (module below rather.cli, one line of help). The click command is called `command`, or what follows the colon.
 VERBS = {
     "run": ("run", "Run a whole recipe: every stage that is not as it should be."),
+    "new": ("new", "Write a project to begin with: a recipe and small sample files."),
     "plan": ("plan", "Say what a recipe needs before it starts: memory, tokens, time."),
     "data": ("data", "Check and convert files of prompts, demonstrations and rankings."),
     "doctor": ("doctor", "Say what this machine can do, and what to do about each problem."),
