@@ -89,6 +89,17 @@ def test_four_models_of_ppo_are_accounted_for(run, model):
     assert bytes_of(stage, purpose="pretraining text") > bytes_of(without, purpose="pretraining text") == 0
 
 
+def test_with_adapters_the_reference_is_the_policy_without_them_and_the_critic_shares_its_body(run, model):
+    ask = ("ppo", "run", f"model={model}", f"reward={model}", "world=marn:0:tiny", "--no-time", "precision=fp32")
+    (whole,) = planned(run, *ask)["stages"]
+    (few,) = planned(run, *ask, "lora.rank=2")["stages"]
+    n = few["parameters"]["policy"]
+    assert bytes_of(few, model="reference") == 0
+    assert bytes_of(few, model="policy", purpose="frozen weights") == 4 * n
+    for role in ("policy", "critic"):
+        assert 0 < bytes_of(few, model=role, purpose="moments") < bytes_of(whole, model=role, purpose="moments") / 2
+
+
 def test_a_function_or_an_address_that_scores_is_no_model(run, model):
     ask = ("ppo", "run", f"model={model}", "world=marn:0:tiny", "critic_from=policy", "--no-time")
     (stage,) = planned(run, *ask, 'reward=["math:sqrt", "http://localhost:1"]')["stages"]
@@ -153,14 +164,22 @@ def test_what_does_not_fit_says_what_to_change_and_fails(run, tmp_path):
     """A model of seven billion parameters, of which only the configuration is there."""
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "config.json").write_text(json.dumps(LARGE))
-    ask = ("ppo", tmp_path, f"model={tmp_path / 'large'}", f"reward={tmp_path / 'large'}", "world=marn:0:tiny")
-    code, said, _ = run(*ask, "--gpu", "H100")
-    assert code == 1
-    assert "DOES NOT FIT in 80 GB" in said
-    assert "no setting is enough" in said
-    assert "more GPUs share the work and not the memory" in run(*ask, "--gpu", "H100", "--gpus", 4)[1]
+    ask = (
+        "ppo",
+        tmp_path,
+        f"model={tmp_path / 'large'}",
+        f"reward={tmp_path / 'large'}",
+        "world=marn:0:tiny",
+        "--no-time",
+    )
     found = planned(run, *ask, "--gpu", "H100")
     assert found["stages"][0]["parameters"]["policy"] == 6_738_415_616  # Llama 7B's own count
+    assert any(line.startswith("lora.rank=16: ") for line in found["stages"][0]["advice"])
+    code, said, _ = run(*ask, "--gpu", "L4", "--gpus", 4)
+    assert code == 1
+    assert "DOES NOT FIT in 24 GB" in said
+    assert "no setting is enough" in said
+    assert "more GPUs share the work and not the memory" in said
 
 
 def test_what_the_advice_says_makes_it_fit(run, tmp_path):

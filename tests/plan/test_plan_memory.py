@@ -12,6 +12,7 @@ from rather.batches.packing import rows
 from rather.batches.trees import Tree
 from rather.models.heads import reward_model_from
 from rather.models.logprobs import Head, hidden_states, logprobs_and_entropy, targets, use_trees, weighted_nll
+from rather.models.lora import LoRA, attach
 from rather.plan.lengths import Lengths
 from rather.plan.memory import kept, learner, logits, sampling
 from rather.plan.shapes import Shape, shape_of
@@ -68,6 +69,17 @@ def test_what_learns_holds_masters_moments_a_working_copy_and_summed_gradients(c
     if compute != torch.float32:
         real["working copy"] = held(working)
     assert {item.purpose: item.bytes for item in learner("policy", shape.parameters, compute)} == real
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("targets", ["all-linear", "one"])
+def test_with_adapters_only_they_are_learned(family, targets):
+    pytest.importorskip("peft")
+    model, shape = wide(family)
+    names = {"llama": ["q_proj", "v_proj"], "gpt2": ["c_attn"]}[family] if targets == "one" else targets
+    attach(model, LoRA(rank=4, targets=names), 0)
+    optimizer = Adam(model)
+    assert sum(master.numel() for master in optimizer.masters) == shape.adapters(4, names)
 
 
 @pytest.mark.parametrize("size", [torch.float32, torch.bfloat16])

@@ -169,7 +169,8 @@ def covered(report: Mapping[str, Any], folder: Path, asked: Asked) -> Line:
         return of("not measured", "nobody has compared the prompts", _report(folder, asked) + against)
     by = {reason: _at(report, "coverage", "by", reason, "value") for reason in ("category", "length", "vocabulary")}
     most = max(by, key=lambda reason: by[reason] or 0.0)
-    figure = f"{_share(found)} of {found['n']:,} prompts are outside of those it learned from, most by their {most}"
+    mostly = f", most by their {most}" if by[most] else ""
+    figure = f"{_share(found)} of {found['n']:,} prompts are outside of those it learned from{mostly}"
     if found["interval"][0] > OUTSIDE:
         return of("look", figure, "There its score is a guess. Rank answers to such prompts, or leave these out")
     return of("fine", figure)

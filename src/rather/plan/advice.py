@@ -28,7 +28,8 @@ def advice(
         if after >= before:
             del changed[key]
             continue
-        found.append(f"{key}={value}: {in_bytes(before - after)} less; {price}")
+        shown = f"lora.rank={value.rank}" if key == "lora" else f"{key}={value}"
+        found.append(f"{shown}: {in_bytes(before - after)} less; {price}")
         if after <= machine.memory:
             return (*found, "together they make it fit")
     return (*found, *_nothing_helps(verb, settings.model_copy(update=changed), cast, compute, machine))
@@ -42,6 +43,12 @@ def _changes(verb: str, settings: Any, machine: Machine) -> Iterator[tuple[str, 
         yield "slots", max(8, settings.slots // 8), "slower sampling, the same result"
     if getattr(settings, "precision", None) == "bf16" and machine.gpu is None:
         yield "precision", "fp32", "slower, no second copy of the weights"
+    if hasattr(settings, "lora") and settings.lora.rank is None:
+        yield (
+            "lora",
+            settings.lora.model_copy(update={"rank": 16}),
+            "adapters learn, and the weights stay: docs/lora.md",
+        )
     if getattr(settings, "ema_decay", 0):
         yield "ema_decay", 0.0, "no average of the weights is kept (C.4)"
     if getattr(settings, "ptx_coef", 0):

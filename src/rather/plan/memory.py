@@ -82,11 +82,13 @@ def _learning(verb: str, settings: Any, cast: Cast, compute: torch.dtype, machin
     policy, size = cast.shapes["policy"], compute.itemsize
     longest = min(getattr(settings, "max_length", None) or policy.window or 2048, policy.window or 1 << 30)
     if verb == "reward":
-        count = policy.body + settings.heads * policy.head
+        count = trained(policy, policy.body, settings) + settings.heads * policy.head
         yield from learner("reward model", count, compute)
+        yield from frozen("reward model", policy.body, settings, compute, machine)
         yield from forward_backward("reward model", policy, settings.row_budget, longest, size, machine, False)
         return
-    yield from learner("policy", policy.parameters, compute)
+    yield from learner("policy", trained(policy, policy.parameters, settings), compute)
+    yield from frozen("policy", policy.parameters, settings, compute, machine)
     yield from forward_backward("policy", policy, settings.row_budget, longest, size, machine, True)
     if verb in ("sft", "init", "dpo"):
         asked = cast.reads["demonstrations" if verb != "dpo" else "rankings"]
@@ -101,23 +103,28 @@ def _with_rollouts(verb: str, settings: Any, cast: Cast, compute: torch.dtype, m
     """PPO holds four models: two that learn, each with its own optimiser, and two that look on."""
     policy, size, asked = cast.shapes["policy"], compute.itemsize, cast.reads["prompts"]
     limit = min(settings.max_prompt + settings.max_new_tokens, policy.window or 1 << 30)
-    yield from learner("policy", policy.parameters, compute)
+    moving, adapted = trained(policy, policy.parameters, settings), settings.lora.rank is not None
+    yield from learner("policy", moving, compute)
+    yield from frozen("policy", policy.parameters, settings, compute, machine)
     if getattr(settings, "ema_decay", 0.0):
-        yield Item("policy", "moving average", 4 * policy.parameters)
+        yield Item("policy", "moving average", 4 * moving)
     for role, shape in cast.shapes.items():
+        if role == "reference" and adapted:
+            continue  # it is the policy without its adapters
         if role == "reference":
             yield Item(role, "weights", size * shape.parameters)
         elif role not in ("policy", "critic"):
             yield Item(role, "weights", size * shape.body + 4 * shape.head)
     if "critic" in cast.shapes:
         critic = cast.shapes["critic"]
-        yield from learner("critic", critic.body + critic.head, compute, "learning, critic")
+        # With adapters its body is the reward model's, or the policy's, which is there already.
+        yield from learner("critic", trained(critic, critic.body, settings) + critic.head, compute, "learning, critic")
         yield from forward_backward("critic", critic, settings.row_budget, limit, size, machine, False, "critic")
     yield from sampling("policy", policy, settings.slots, settings, asked, size)
     yield from forward_backward("policy", policy, settings.row_budget, limit, size, machine, True)
     if settings.ptx_coef and verb == "ppo":
         # The mix's own gradient is taken apart once an iteration: a copy of PPO's, and the difference.
-        yield Item("policy", "gradients of PPO and of the mix apart", 2 * 4 * policy.parameters, "learning")
+        yield Item("policy", "gradients of PPO and of the mix apart", 2 * 4 * moving, "learning")
     if settings.ptx_examples:
         updates = (settings.iterations - getattr(settings, "value_iterations", 0)) * settings.updates
         rows = min(updates * settings.ptx_examples, 20_000_000 // settings.ptx_length)
@@ -131,6 +138,22 @@ def learner(model: str, parameters: int, compute: torch.dtype, phase: str = "lea
         yield Item(model, "working copy", compute.itemsize * parameters)
     yield Item(model, "moments", 8 * parameters)
     yield Item(model, "gradients", 4 * parameters, phase)  # of two rows and more they are summed in fp32
+
+
+def trained(shape: Shape, whole: int, settings: Any) -> int:
+    """Parameters that learn: all of them, or those of the adapters."""
+    lora = settings.lora if hasattr(settings, "lora") else None  # a model from nothing has no adapters
+    return whole if lora is None or lora.rank is None else shape.adapters(lora.rank, lora.targets)
+
+
+def frozen(model: str, parameters: int, settings: Any, compute: torch.dtype, machine: Machine) -> Iterator[Item]:
+    """With adapters the weights beside them stay: as they are computed with, and what that rounds off, on the host."""
+    lora = settings.lora if hasattr(settings, "lora") else None
+    if lora is None or lora.rank is None:
+        return
+    yield Item(model, "frozen weights", parameters // 2 if lora.four_bit else compute.itemsize * parameters)
+    if compute != torch.float32 and machine.gpu is None and not lora.four_bit:
+        yield Item(model, "frozen weights as they came", 4 * parameters)
 
 
 def forward_backward(

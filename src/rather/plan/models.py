@@ -115,8 +115,6 @@ def cast_of(verb: str, settings: Any, models: Models) -> Cast | None:
     if verb == "ppo" and settings.prompts is None and settings.world:
         reads["prompts"] = reading.of_prompts(settings.world)
     notes = dict.fromkeys(note for lengths in reads.values() for note in lengths.notes)
-    if getattr(getattr(settings, "lora", None), "rank", None):
-        notes["memory is that of training all weights: with adapters it is less, by how much is not worked out"] = None
     return Cast(shapes, reads, tuple(notes), plain)
 
 

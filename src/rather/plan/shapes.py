@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from rather.errors import BadModel
 from rather.models.load import window_of
+from rather.models.lora import ALL
 from rather.models.tokenizers import first_line, quiet
 
 
@@ -30,6 +33,16 @@ class Shape:
     head_size: int
     vocabulary: int
     window: int | None
+    linear: tuple[tuple[str, int], ...]  # of the layers that adapters may stand beside: name, inputs and outputs
+
+    def adapters(self, rank: int, targets: str | list[str]) -> int:
+        """Parameters of LoRA's matrices of this rank."""
+        wanted = (
+            {name for name, _ in self.linear}
+            if targets == ALL
+            else {*([targets] if isinstance(targets, str) else targets)}
+        )
+        return rank * sum(size for name, size in self.linear if name in wanted)
 
     @property
     def head(self) -> int:
@@ -81,4 +94,9 @@ def shape_of(config: PretrainedConfig, name: str) -> Shape:
         head_size=getattr(text, "head_dim", None) or hidden // heads,
         vocabulary=text.vocab_size,
         window=window_of(config),
+        linear=tuple(
+            (name.rpartition(".")[2], sum(module.weight.shape))
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear | Conv1D) and module is not model.get_output_embeddings()
+        ),
     )
