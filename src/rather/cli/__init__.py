@@ -39,6 +39,7 @@ VERBS = {
     "chat": ("chat", "Talk to one model, or to several side by side."),
     "evaluate": ("evaluate", "Run the paper's public tasks; the tax; whose answers win."),
     "diagnose": ("diagnose", "What went wrong with a policy, question by question."),
+    "compare": ("compare", "Hold policies against each other at equal KL and equal reward."),
     "report": ("report", "One HTML page of what run folders say, verdict first."),
     "labs": ("labs", "List the labs, or check what you wrote into one."),
     "explain": ("explain", "Say what a description of RLHF modifies, quoting its words."),

@@ -105,7 +105,8 @@ def attach(model: PreTrainedModel, settings: LoRA, seed: int) -> Adapters | None
         lora_dropout=0.0,  # with dropout the ratio of PPO is not 1 before the first step, and the KL has a floor
         fan_in_fan_out=any(isinstance(m, Conv1D) for name, m in linear.items() if name.rpartition(".")[2] in targets),
     )
-    with torch.random.fork_rng():
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # peft draws A from the global generator
         peft.inject_adapter_in_model(config, model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
