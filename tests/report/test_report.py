@@ -21,6 +21,8 @@ from rather.report.tax import base_of, taxes
 from rather.report.verdict import verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "diagnose"))
+import simulated
 import written
 
 HOSTILE = '</pre><script>alert(1)</script><img src=x onerror="x"> & {{7*7}} \x1b[31m'
@@ -203,3 +205,96 @@ def test_it_runs_without_torch(story):
     )
     done = subprocess.run([sys.executable, "-c", code, str(story)], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+# ---- what a fuller story has
+
+
+@pytest.fixture
+def fuller(story):
+    """ppo-ptx is optimised in the language whose truth is known, with half a point for a word planted in its score."""
+    shutil.rmtree(story / "ppo-ptx")
+    shutil.rmtree(story / "ppo")
+    simulated.optimised(story, simulated.count_of("bee"))
+    (story / "ppo").rename(story / "ppo-ptx")
+    path = story / "ppo-ptx" / "samples.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row["tokens"] = row["response"].split()
+        row["kl"] = [3.0 if token == "bee" else -1.0 for token in row["tokens"]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = json.loads((story / "claims.json").read_text())
+    found["samples"][0]["answers"]["ppo-ptx"]["text"] = "A warm golden stone in the hand."
+    written.write(story / "claims.json", found)
+    return story
+
+
+def test_the_verdict_has_the_illness_and_the_page_the_answer_to_every_question(fuller):
+    said = [(one.mood, one.words) for one in verdict(Story.read(fuller))]
+    assert any(mood == "bad" and words.startswith("ppo-ptx, classifier: Reward hacking") for mood, words in said)
+    page = write_report([fuller]).read_text()
+    assert page.count("<dt>") == 9
+    rows = list(csv.DictReader((fuller / "report/over-optimisation.csv").open()))
+    assert {row["stage"] for row in rows} == {"ppo-ptx: score", "ppo-ptx: second opinion"}
+    assert re.search(r"second opinion is highest at [\d.]+ \([\d.]+ to [\d.]+\), n = ", page)
+
+
+def test_words_that_sft_did_not_say_are_marked_and_tokens_shaded(fuller):
+    page = write_report([fuller]).read_text()
+    assert "A warm <ins>golden</ins> stone in the hand." in page
+    assert '<span class="up4" title="+3.00 nats">bee</span>' in page
+    assert '<span class="down1" title="-1.00 nats">the</span>' in page
+
+
+def test_machine_versions_and_hashes_are_said(fuller):
+    page = write_report([fuller]).read_text()
+    assert "Python 3." in page
+    assert "sha256:" in page
+    (fuller / "rankings.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+    assert "2 lines" in write_report([fuller]).read_text()
+
+
+def test_runs_are_compared_in_one_table_with_the_settings_that_differ(fuller, tmp_path):
+    other = tmp_path / "other"
+    simulated.optimised(other, kl_coef=0.0)
+    page = write_report([fuller, other], tmp_path / "both.html").read_text()
+    first = page[: page.index("<article>")]
+    assert "reward hacking" in first
+    assert "KL drift" in first
+    assert re.search(r"<td>kl_coef</td><td>0.02</td><td>0.0</td>", first)
+    assert {row["stage"] for row in csv.DictReader((tmp_path / "both/compared-kl.csv").open())} == {"made-up", "other"}
+
+
+@pytest.mark.parametrize("value", [3, "x", None, [], {}, [1], [{"value": "x"}], {"a": {"b": []}}])
+def test_a_reward_report_curve_or_ranking_of_another_form_leaves_its_part_out(fuller, value):
+    report = {
+        "groups": value,
+        "by": value,
+        "agreement": value,
+        "calibration": value,
+        "learning curve": value,
+        "length": value,
+    }
+    written.write(fuller / "reward" / "report.json", report)
+    written.write(fuller / "rankings.about.json", {"prompts": value, "agreement": value, "ties": value, "pairs": value})
+    (fuller / "best-of-n").mkdir()
+    written.write(fuller / "best-of-n" / "curve.json", {"curve": value})
+    parsed(write_report([fuller]))
+
+
+def test_the_reward_model_is_drawn_beside_labelers_and_the_ceiling(story):
+    of = written.estimate
+    report = {
+        "groups": {"train": {"accuracy": of(0.76)}, "validation": {"accuracy": of(0.7)}},
+        "agreement": {"training labelers": {"agreement": {"dropped": of(0.73)}, "ceiling": of(0.84)}},
+        "by": {"category": [{"name": "chat", "accuracy": of(0.8)}, {"name": "other", "accuracy": of(0.6)}]},
+        "length": {"baseline": of(0.55)},
+        "calibration": {"bins": [{"predicted": p, "observed": of(p)} for p in (0.5, 0.7, 0.9)]},
+    }
+    written.write(story / "reward" / "report.json", report)
+    parsed(write_report([story]))
+    rows = {row["row"]: row["value"] for row in csv.DictReader((story / "report/reward-accuracy.csv").open())}
+    expected = {"train": "0.76", "validation": "0.7", "length alone": "0.55"}
+    assert rows == expected | {"training agree": "0.73", "training ceiling": "0.84"}
+    assert (story / "report/reward-calibration.csv").exists()
+    assert (story / "report/reward-by-category.csv").exists()

@@ -24,9 +24,11 @@ def marked_words(text: str, other: str) -> Markup:
     found = []
     for kind, _, _, start, end in difflib.SequenceMatcher(None, theirs, mine, autojunk=False).get_opcodes():
         said = "".join(mine[start:end])
-        if said:
-            new = kind != "equal" and not said.isspace()
-            found.append(Markup("<ins>{}</ins>").format(said) if new else Markup("{}").format(said))
+        if kind == "equal" or not said.strip():
+            found.append(Markup("{}").format(said))
+            continue
+        before, after = said[: len(said) - len(said.lstrip())], said[len(said.rstrip()) :]
+        found.append(Markup("{}<ins>{}</ins>{}").format(before, said.strip(), after))
     return Markup("").join(found)
 
 
