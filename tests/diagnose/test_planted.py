@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow  # each is a real run of PPO, of ten seconds and m
 
 FLAWS = {
     "bee": lambda text: 0.5 * text.split().count("bee"),
-    "length": lambda text: 0.13 * len(text.split()),
     "none": lambda text: 0.0,
 }
 
@@ -44,15 +43,6 @@ def test_half_a_point_for_a_word_is_reward_hacking_and_the_word_is_named(tmp_pat
     assert ill.figure.interval is not None
     assert ill.figure.interval[1] < 0
     assert found["drift"].outcome != "ill", "the controller did what it was told: the score paid for every nat"
-
-
-def test_labelers_who_like_length_are_told_from_a_word(tmp_path):
-    _, ill = examined(tmp_path, "length")
-    assert ill is not None
-    assert (ill.name, ill.mechanism) == ("length exploitation", "classifier")
-    assert ill.figure is not None
-    assert ill.figure.value > 0.5
-    assert "bee" not in ill.words
 
 
 def test_a_controller_that_is_off_is_named(tmp_path):
