@@ -65,11 +65,14 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "rank": ("rather.cli.rank:RankConfig", "rankings"),
     "reward": ("rather.stages.reward:RewardConfig", "reward"),
     "ppo": ("rather.stages.ppo_config:PPOConfig", "ppo"),
+    "dpo": ("rather.stages.dpo_config:DPOConfig", "dpo"),
+    "grpo": ("rather.stages.grpo_config:GRPOConfig", "grpo"),
+    "best-of-n": ("rather.stages.best_of_n:BestOfNConfig", "best-of-n"),
     "measure": ("rather.evaluate.policies:MeasureConfig", "measure"),
     "claims": ("rather.pipeline_recipe:Nothing", "claims"),
     "report": ("rather.pipeline_recipe:Nothing", "report"),
 }
-TRAINED = ("pretrain", "sft", "init", "reward", "ppo")  # they leave a run folder
+TRAINED = ("pretrain", "sft", "init", "reward", "ppo", "dpo", "grpo", "best-of-n")  # they leave a run folder
 
 
 @dataclass(frozen=True)

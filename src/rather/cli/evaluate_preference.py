@@ -62,9 +62,10 @@ def preference(
     if held_out and kind != "people":
         raise BadSetting("--held-out names people, and the judge is none.", do="--judge people:FILE")
     torch.set_num_threads(machine.best_threads())
+    more: dict[str, Any] = {}
     if kind == "people":
         people = [name.strip() for name in (held_out or "").split(",") if name.strip()]
-        outcomes, who, more = by_people(place, ours, theirs, people), f"people, in {place}", {}
+        outcomes, who = by_people(place, ours, theirs, people), f"people, in {place}"
     elif kind == "reward":
         outcomes, who, more = _by_reward(place, ours, theirs)
     elif kind == "endpoint":

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rather import parallel
 from rather.cli.stage import Story, stage
 from rather.errors import BadFile
 from rather.evaluate.benchmarks import benchmarks_of
@@ -29,6 +30,8 @@ def command(story: Story, config: PretrainConfig) -> Mapping[str, Any]:
     """
     world = named(config.texts)
     policy = new_policy(config, _texts(config.texts, world, "train"))
+    model: Any = policy.model
+    model.to(parallel.device())
     for note in policy.notes:
         story.say(f"note: {note}")
     tokens = config.tokens or TOKENS[config.size]

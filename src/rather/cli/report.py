@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from rather.diagnose.reading import Story
 from rather.errors import BadSetting, visible
 from rather.report import write_report
-from rather.diagnose.reading import Story
 from rather.report.verdict import verdict
 
 

@@ -12,7 +12,7 @@ import click
 import numpy as np
 import torch
 
-from rather import files, machine
+from rather import files, machine, parallel
 from rather.cli.stage import Story, stage
 from rather.errors import BadFile, BadSetting, NotReady, RatherError, visible
 from rather.evaluate.reward import report_on
@@ -50,6 +50,8 @@ def train(story: Story, config: RewardConfig) -> Mapping[str, Any]:
     for name, theirs in tokenizers_near(story.folder, inputs.train).items():
         if changed := [key for key in ("eos", "bos", "template", "sample") if own[key] != theirs[key]]:
             notes.append(f"{name}, of this story, has another {' and '.join(changed)} than the model begun from.")
+    model: Any = start.model
+    model.to(parallel.device())
     for note in notes:
         story.say(f"note: {note}")
     story.say(f"{len(inputs.train):,} rankings to train on, {len(inputs.held):,} to validate with")

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from rather import parallel
 from rather.batches.encoding import Encoder
 from rather.batches.trees import Tree
 from rather.cli.stage import Story, stage
@@ -106,6 +107,8 @@ def _inputs(story: Story, config: SFTConfig) -> Inputs:
     """Everything that can be missing or wrong, before the run begins."""
     name = story.found(config.model, "base/checkpoint", "rather pretrain {run}")
     policy = load_policy(name, template=config.template)
+    model: Any = policy.model
+    model.to(parallel.device())
     window = window_of(policy.model.config)
     longest = min(config.max_length, window or config.max_length)
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, max_length=longest, separator=config.separator)

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from rather import machine, toml
+from rather import machine, parallel, toml
 from rather.config import Config, describe
 from rather.errors import BadSetting, NotReady, visible
 from rather.run import Run
@@ -50,8 +50,9 @@ class Story:
         return self.folder / self.name
 
     def say(self, words: str) -> None:
-        """To whoever watches; standard output belongs to the result."""
-        click.echo(visible(words), err=True)
+        """To whoever watches; standard output belongs to the result. Of several workers one speaks."""
+        if parallel.is_first():
+            click.echo(visible(words), err=True)
 
     def found(self, given: str | None, default: str, made_by: str) -> str:
         """What was given, else the story's own file or folder `default`, which `made_by` makes."""
@@ -65,7 +66,9 @@ class Story:
     @contextmanager
     def open(self, config: Config) -> Iterator[Run]:
         """The run of this stage, with its progress on the screen. What is missing should be found out before."""
-        with Run.open(self.path, config, resume=self.resume, again=self.again) as run, _progress(run, self) as watch:
+        writes = parallel.is_first()
+        opened = Run.open(self.path, config, resume=self.resume, again=self.again, writes=writes)
+        with opened as run, _progress(run, self) if writes else nullcontext() as watch:
             run.watch = watch
             try:
                 yield run
@@ -98,7 +101,11 @@ def stage(
             settings = settings_of(config, folder, recipe, overrides, name, verb)
             torch.set_num_threads(machine.best_threads())
             story = Story(folder, verb, name, tuple(shows), resume, again, as_object)
-            result = work(story, settings, **chosen)
+            with parallel.workers():
+                result = work(story, settings, **chosen)
+                first = parallel.is_first()
+            if not first:
+                return
             if as_object:
                 click.echo(json.dumps({"run": str(story.path)} | dict(result)))
             else:

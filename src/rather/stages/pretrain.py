@@ -94,9 +94,10 @@ def pretrain(
 
     measure: what else to log of the policy as it learns, such as the benchmarks of a world
     """
-    model, share = policy.model, Share(config.row_budget, *world())
+    model, device = policy.model, next(policy.model.parameters()).device
+    share = Share(config.row_budget, *world(), device)
     use_trees(model)
-    optimizer = Adam(model, compute=machine.precision(config.precision))
+    optimizer = Adam(model, compute=machine.precision(config.precision, device.type))
     order = random.Random(config.seed).sample(range(len(rows)), len(rows))
     seen = list(accumulate(len(rows[i].responses[0]) for i in order))
     size, peak = config.batch_size or ROWS[config.size], config.learning_rate or RATES[config.size]

@@ -14,7 +14,7 @@ from rather.batches.trees import Tree
 from rather.losses import davidson_loss, ranking_loss, rao_kupper_loss
 from rather.models.heads import RewardModel
 from rather.models.logprobs import hidden_states, last_tokens
-from rather.parallel import gather_objects
+from rather.parallel import all_reduce_sum
 from rather.stages.reward_data import Judged, pairs_of
 from rather.stages.steps import Share
 
@@ -123,13 +123,13 @@ def reward_gradients(
         loss.backward()
         total += float(loss.detach())
         found.append((row, scores.detach()))
-    return total, _gathered(trees, found)
+    return total, _gathered(model, trees, found, share)
 
 
 @torch.no_grad()
 def score_trees(model: RewardModel, trees: Sequence[Tree], share: Share) -> list[np.ndarray]:
     """(K, n) for each tree: the score of each response by each head, the same on all workers."""
-    return _gathered(trees, [(row, _scores(model, row)) for row in share.rows(trees)])
+    return _gathered(model, trees, [(row, _scores(model, row)) for row in share.rows(trees)], share)
 
 
 def _scores(model: RewardModel, row: Row) -> Tensor:
@@ -138,14 +138,15 @@ def _scores(model: RewardModel, row: Row) -> Tensor:
     return torch.nn.functional.linear(last.float(), model.head.weight.float(), model.head.bias.float())
 
 
-def _gathered(trees: Sequence[Tree], found: Sequence[tuple[Row, Tensor]]) -> list[np.ndarray]:
-    mine = {
-        (int(tree), int(response)): values
-        for row, scores in found
-        for tree, response, values in zip(row.tree_of, row.response_of, scores.cpu().numpy(), strict=True)
-    }
-    known = {key: values for part in gather_objects(mine) for key, values in part.items()}
-    return [np.stack([known[n, k] for k in range(len(tree.responses))]) for n, tree in enumerate(trees)]
+def _gathered(
+    model: RewardModel, trees: Sequence[Tree], found: Sequence[tuple[Row, Tensor]], share: Share
+) -> list[np.ndarray]:
+    widest = max((len(tree.responses) for tree in trees), default=0)
+    table = torch.zeros(len(trees), widest, len(model.head.bias), device=share.device)
+    for row, scores in found:
+        table[row.tree_of, row.response_of] = scores.detach().float()
+    whole = all_reduce_sum(table).cpu().numpy()  # what a worker did not read is 0 with it
+    return [whole[n, : len(tree.responses)] for n, tree in enumerate(trees)]
 
 
 def summary(batch: Sequence[Judged], scores: Sequence[np.ndarray]) -> dict[str, float | None]:
