@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rather.errors import BadSetting
-from rather.worlds.verifiable import LEVELS, TASKS, WORDS, VerifiableWorld, check, spellings
+from rather.worlds.verifiable import LEVELS, TASKS, WORDS, Problem, VerifiableWorld, check, spellings
 
 WORLD = VerifiableWorld(seed=3)
 problems = st.builds(
@@ -241,11 +241,29 @@ def test_unknown_tasks_levels_and_splits_are_named():
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
-def test_every_task_has_problems_on_every_side_whatever_the_seed(seed):
+def test_every_task_has_problems_on_every_side_or_says_that_it_has_none(seed):
     world = VerifiableWorld(seed)
     for task in TASKS:
         for split in ("train", "validation", "test"):
-            assert world.split(world.problem(random.Random(seed), task, 1, split)) == split
+            try:
+                assert world.split(world.problem(random.Random(seed), task, 1, split)) == split
+            except BadSetting as error:
+                assert f"has no {task} of level 1 on the side {split}" in str(error)  # noqa: PT017 (either is right)
+                assert split != "train"
+
+
+def test_a_side_that_chance_left_empty_is_said_and_not_looked_for_for_ever():
+    problems = {tuple(sorted((a, b))) for a in range(10) for b in range(10)}
+    empty = next(
+        seed for seed in range(5_000)
+        if all(VerifiableWorld(seed).split(_sum_of(a, b)) != "validation" for a, b in problems)
+    )  # fmt: skip
+    with pytest.raises(BadSetting, match="has no sum of level 1 on the side validation"):
+        VerifiableWorld(empty).problem(random.Random(0), "sum", 1, "validation")
+
+
+def _sum_of(a: int, b: int) -> Problem:
+    return Problem("", "sum", 1, (), "", (str(a), str(b)))
 
 
 def test_the_examples_of_the_docs_are_true():

@@ -27,6 +27,9 @@ EXTRAS = {
     "eval": "public evaluations: BLEU, ROUGE, lm-eval tasks",
     "ray": "rollouts on many machines",
     "vllm": "rollouts by vLLM; in an environment of its own, because it pins its own torch",
+    "tensorboard": "`rather track --to tensorboard`",
+    "wandb": "`rather track --to wandb`",
+    "mlflow": "`rather track --to mlflow`",
     "peers": "TRL, which `make bench` compares with",
     "dev": "tests, linting, type checks",
 }

@@ -26,6 +26,7 @@ from rather.worlds.lexicon import POOLS
 from rather.worlds.types import Split
 
 LEVELS = (1, 2, 3, 4, 5)
+DRAWS = 2_000
 HELD_OUT = {"test": 0.2, "validation": 0.1}  # of what problems can be about; training gets the rest
 WORDS = tuple(sorted(w for pool in ("animal", "thing", "ingredient", "color") for w in POOLS[pool] if " " not in w))
 TOKEN = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
@@ -67,10 +68,15 @@ class VerifiableWorld:
             raise BadSetting(f"There is no split {split!r}.", f"Splits: {', '.join(get_args(Split))}.")
         task = rng.choice(list(TASKS)) if task is None else task
         level = rng.choice(LEVELS) if level is None else level
-        while True:  # a tenth of what a task can ask is on the rarest side: ten draws on average, never endless
+        for _ in range(DRAWS):  # a tenth of what a task can ask is on the rarest side: ten draws on average
             problem = TASKS[task](rng, level)
             if self.split(problem) == split:
                 return problem
+        raise BadSetting(  # one world in some hundred, where there are only 55 problems to divide
+            f"The world of seed {self.seed} has no {task} of level {level} on the side {split}.",
+            "Expected one in ten: with so few problems chance may give a side none.",
+            "Take a higher level, or another seed.",
+        )
 
     def problems(
         self, rng: random.Random, n: int, task: str | None = None, level: int | None = None, split: Split = "train"
