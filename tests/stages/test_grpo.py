@@ -23,6 +23,7 @@ from rather.stages.grpo_config import GRPOConfig
 from rather.stages.grpo_rewards import Rewards
 from rather.stages.grpo_steps import Groups, advantages_of, branches, counting, group_gradients, group_logprobs
 from rather.stages.optim import Adam
+from rather.stages.ppo_checks import SelfTest
 from rather.stages.steps import Share
 from rather.verifiers import Verdict, VerifierFailed
 
@@ -179,6 +180,15 @@ def test_stopped_anywhere_and_resumed_is_the_same_to_the_byte(tmp_path, stop):
     small_grpo(tmp_path / "stopped", resume=True, **settings)
     for name in ("metrics.jsonl", "samples.jsonl", "checkpoint/model.safetensors"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_a_run_does_not_go_on_from_another_reference(tmp_path):
+    """The folder it began from was written again: the KL would be held against other weights from here on."""
+    small_grpo(tmp_path / "run", iterations=1, checkpoint_every=1)
+    config, policy = GRPOConfig(**{**SMALL, "iterations": 1, "checkpoint_every": 1}), small_policy(seed=5)
+    (tmp_path / "run" / "DONE").unlink()
+    with Run.open(tmp_path / "run", config, resume=True) as run, pytest.raises(SelfTest, match="the reference is not"):
+        train_grpo(policy, LIKES_E, PROMPTS, small_rows(policy), run, config)
 
 
 def test_equal_rewards_teach_nothing_and_are_counted(tmp_path):

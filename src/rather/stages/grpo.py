@@ -23,6 +23,7 @@ from rather.errors import BadSetting
 from rather.models.load import Policy, save_policy
 from rather.models.logprobs import use_trees
 from rather.models.lora import attach, reference_of
+from rather.models.reward_folder import Reward
 from rather.parallel import all_reduce_in_place, barrier, world
 from rather.records import Prompt, spoken
 from rather.rollout import Rollout, draw_seeds
@@ -34,7 +35,7 @@ from rather.stages.grpo_rewards import Judged, Rewarded, Rewards, save_failed
 from rather.stages.grpo_steps import Groups, advantages_of, counting, group_gradients, group_logprobs
 from rather.stages.optim import Adam, computing_in
 from rather.stages.passes import in_passes, minibatches
-from rather.stages.ppo_start import fitting_prompts
+from rather.stages.ppo_start import fingerprints, fitting_prompts
 from rather.stages.ppo_steps import ptx_gradients, refuse_not_finite
 from rather.stages.schedules import warm_then_linear
 from rather.stages.steps import Share
@@ -64,6 +65,7 @@ def train_grpo(
         run.event("prompts", {"given": given, "too_long": given - len(prompts)})
     if config.ptx_coef and not pretraining:
         raise BadSetting(f"ptx_coef={config.ptx_coef:g} and no pretraining text.", do="Name some, or:  ptx_coef=0")
+    begun = fingerprints(policy, [one for one in rewards.models.values() if isinstance(one, Reward)])
     judge = rewards.judging(policy, compute, config.separator)
     adapters = attach(policy.model, config.lora, config.seed)
     reference = None if config.kl == "none" else reference_of(policy.model)
@@ -76,10 +78,12 @@ def train_grpo(
     drawing, shuffling = torch.Generator().manual_seed(config.seed), random.Random(config.seed)
 
     state: dict[str, Any] = {"policy": optimizer, "drawing": drawing, "shuffling": shuffling, "asked": 0}
+    state["begun"] = dict(begun)
     if adapters:
         state["adapters"] = adapters
         run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
+    ppo_checks.begun_with(begun, state["begun"])
     run.rewind(done)
     run.steps = config.iterations
     row: dict[str, Any] = {}
