@@ -121,7 +121,7 @@ def _svg(title: str, x_name: str, y_name: str, curves: Curves) -> str:
         f'<rect width="640" height="400" fill="white"/><text x="60" y="28" font-size="16">{escape(title)}</text>',
         '<path d="M60 50 V330 H580" fill="none" stroke="#94a3b8"/>',
         f'<text x="320" y="366" text-anchor="middle">{escape(x_name)}</text>',
-        f'<text x="18" y="190" text-anchor="middle" transform="rotate(-90 18 190)">{escape(y_name)}</text>',
+        f'<text x="11" y="190" text-anchor="middle" transform="rotate(-90 11 190)">{escape(y_name)}</text>',
     ]
     for share in (0, 0.25, 0.5, 0.75, 1):
         x, y = left + share * (right - left), low + share * (high - low)

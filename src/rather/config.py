@@ -73,6 +73,12 @@ class Setting(NamedTuple):
     comment: str
 
 
+def with_preset(given: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
+    """For a validator: what was given counts, then the value of the preset it names, then the class's."""
+    preset = given.get("preset") if isinstance(given, dict) else None
+    return {**presets.get(preset, {}), **given} if isinstance(preset, str) else given
+
+
 def describe(cls: type[Config], prefix: str = "") -> Iterator[Setting]:
     """Every setting of a class and of the classes nested in it, in the order of the source."""
     for name, field in cls.model_fields.items():

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from rather.advantages import AdaptiveKL, FixedKL
-from rather.config import Config
+from rather.config import Config, with_preset
 from rather.models.lora import LoRA
 from rather.rollout import Sampling
 
@@ -184,9 +184,7 @@ class PPOConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _of_preset(cls, given: Any) -> Any:
-        """What was given counts, then the preset's value, then the class's."""
-        preset = given.get("preset") if isinstance(given, dict) else None
-        return {**PRESETS.get(preset, {}), **given} if isinstance(preset, str) else given
+        return with_preset(given, PRESETS)
 
     @model_validator(mode="after")
     def _together(self) -> Self:
