@@ -51,7 +51,10 @@ def kl_optimum(reference: list[float], rewards: list[float], beta: float) -> lis
 
 
 def ppo_slope(ratio: float, advantage: float, clip_range: float = 0.2) -> float:
-    """Slope of the loss max(-A ratio, -A clip(ratio)) for the action's log-probability: 0 where the clip holds."""
+    """Slope of the loss max(-A ratio, -A clip(ratio)) for the action's log-probability.
+
+    -A ratio where the unclipped part is the larger or they are equal, else 0.
+    """
     clipped = min(max(ratio, 1 - clip_range), 1 + clip_range)
     return -advantage * ratio if -advantage * ratio >= -advantage * clipped else 0.0
 

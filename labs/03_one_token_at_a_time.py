@@ -29,7 +29,7 @@ def sft_loss(logprobs: list[float], mask: list[int]) -> float:
 
 
 def prompt_mask(prompt: list[str], response: list[str]) -> list[int]:
-    """1 on the tokens that are trained: the response's, its end included, and none of the prompt's."""
+    """1 on the tokens that are trained: the response's, whose end is among them, and none of the prompt's."""
     return [0] * len(prompt) + [1] * len(response)
 
 

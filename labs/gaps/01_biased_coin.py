@@ -55,7 +55,10 @@ def kl_optimum(reference: list[float], rewards: list[float], beta: float) -> lis
 
 
 def ppo_slope(ratio: float, advantage: float, clip_range: float = 0.2) -> float:
-    """Slope of the loss max(-A ratio, -A clip(ratio)) for the action's log-probability: 0 where the clip holds."""
+    """Slope of the loss max(-A ratio, -A clip(ratio)) for the action's log-probability.
+
+    -A ratio where the unclipped part is the larger or they are equal, else 0.
+    """
     raise SystemExit("To write: ppo_slope: -A ratio where the unclipped loss is the larger or equal, else 0")
 
 

@@ -35,7 +35,7 @@ def sft_loss(logprobs: list[float], mask: list[int]) -> float:
 
 
 def prompt_mask(prompt: list[str], response: list[str]) -> list[int]:
-    """1 on the tokens that are trained: the response's, its end included, and none of the prompt's."""
+    """1 on the tokens that are trained: the response's, whose end is among them, and none of the prompt's."""
     raise SystemExit("To write: prompt_mask: a list: 0 for each token of the prompt, 1 for each of the response")
 
 

@@ -28,7 +28,7 @@ def sigmoid(x: np.ndarray | float) -> np.ndarray:
 
 
 def ranking_pairs(ranks: list[int]) -> list[tuple[int, int]]:
-    """(winner, loser) of each pair; 1 is the best rank, equal ranks are ties and form no pair (C.2)."""
+    """(winner, loser) of each pair, as positions from 0; rank 1 is the best, equal ranks are ties: no pair (C.2)."""
     raise SystemExit("To write: ranking_pairs: all (i, j) whose rank i is smaller than rank j")
 
 

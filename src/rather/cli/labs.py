@@ -83,8 +83,14 @@ def report(lab: Lab, answers: Path, verdicts: list[Verdict]) -> None:
     right = sum(verdict.state == "right" for verdict in verdicts)
     click.echo(
         f"\n{right} of {len(verdicts)} parts are right."
-        + (f" Now run it: python {shown(answers)}" if right == len(verdicts) else "")
+        + (f" Now run it: {_typed(lab, answers)}" if right == len(verdicts) else "")
     )
+
+
+def _typed(lab: Lab, answers: Path) -> str:
+    """How a file is run; sheet.py lies beside the labs, and only their twins know where."""
+    beside = answers.resolve().parent in (lab.file.resolve().parent, lab.twin.resolve().parent)
+    return f"python {shown(answers)}" if beside else f"PYTHONPATH={shown(lab.file.parent)} python {shown(answers)}"
 
 
 def labs_folder(named: str | None) -> Path:
