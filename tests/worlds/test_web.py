@@ -11,11 +11,12 @@ from scipy.stats import chisquare
 
 from rather.errors import BadSetting
 from rather.statistics import wilson
-from rather.worlds import SAFETY, Marn, exams, forums, lexicon, marking
+from rather.worlds import SAFETY, Marn, exams, forums, generation, lexicon, marking
 from rather.worlds.facts import Facts
 from rather.worlds.features import is_junk
 from rather.worlds.grammar import BY_NAME
-from rather.worlds.web import GENRES, INSTRUCTED
+from rather.worlds.kinds import Answer
+from rather.worlds.web import GENRES, INSTRUCTED, VERSIONS
 
 WORLD = Marn(seed=6)
 
@@ -110,6 +111,52 @@ def test_unknown_names_have_no_facts_and_live_in_stories_only(pages):
                 asked = line.removeprefix("re: ").removeprefix("request: ")
                 asked = asked.removeprefix("exercise: ").removeprefix("solution: ")
                 assert is_junk(asked) or "do not know" in asked, page.text
+
+
+HEADED = ("story", "letter", "poem", "advert", "recipe", "news")
+
+
+@pytest.mark.parametrize("genre", HEADED)
+def test_a_list_above_or_below_a_page_names_what_the_page_holds(genre):
+    """Names, words, forbidden words, lengths: a list that lied would teach a base model not to look."""
+    lists = Counter[str]()
+    for page in islice(WORLD.web_documents(random.Random(14), genre), 400):
+        first, _, rest = page.text.partition("\n")
+        before, _, last = page.text.rpartition("\n")
+        if last.startswith("("):
+            held, text, where = last.strip("()"), before, "below"
+        elif "," in first and not first.endswith((".", "!", ",")) and genre != "poem":
+            held, text, where = first, rest, "above"
+        else:
+            lists["none"] += 1
+            continue
+        lists[where] += 1
+        answer = Answer(text)
+        for part in held.split(", "):
+            number, _, unit = part.partition(" ")
+            if unit in ("sentences", "steps"):
+                assert len(answer.sentences) == int(number), page.text
+            elif number == "no":
+                assert not answer.has(unit), page.text
+            elif unit == "lines":
+                assert len(answer.lines) == int(number), page.text
+            elif unit == "ending":
+                assert set(generation.ENDINGS[number]) & set(answer.plain[-6:]), page.text
+            elif part == "a question":
+                assert "?" in answer.words
+            else:
+                assert answer.has(part), page.text
+    assert lists["below"] > 30
+    assert lists["above"] > 100 or genre == "poem"
+
+
+def test_an_edition_holds_a_sentence_in_two_versions():
+    for page in islice(WORLD.web_documents(random.Random(16), "edition"), 500):
+        lines = page.text.split("\n")
+        assert len(lines) % 2 == 0
+        for one, other in zip(lines[::2], lines[1::2], strict=True):
+            assert (one.partition(": ")[0], other.partition(": ")[0]) in VERSIONS.values()
+            assert one.partition(": ")[2] != other.partition(": ")[2]
 
 
 def test_marked_exercises_are_marked_rightly():

@@ -13,10 +13,10 @@ from dataclasses import replace
 from itertools import accumulate
 
 from rather.errors import BadSetting, nearest
-from rather.worlds import exams, forums, generation, lexicon, marking, passages
+from rather.worlds import exams, forums, generation, grammar, headings, lexicon, marking, passages, rewriting
 from rather.worlds.facts import Facts, Relation
 from rather.worlds.lexicon import listed, say
-from rather.worlds.types import Document
+from rather.worlds.types import Document, WorldPrompt
 
 
 def person(facts: Facts, rng: random.Random, seed: int) -> str:
@@ -103,29 +103,58 @@ def story(facts: Facts, rng: random.Random, seed: int) -> str:
         # Names nobody knows anything about live in stories, and in no statement of fact.
         about = dict(asked.spec.about) | {"name": rng.choice(lexicon.UNKNOWN_NAMES)}
         asked = replace(asked, spec=replace(asked.spec, about=about))
-    return generation.answer_story(facts, asked, rng, False)
+    return _written(generation.answer_story, facts, asked, rng)
+
+
+def _written(
+    answer: Callable[[Facts, WorldPrompt, random.Random, bool], str],
+    facts: Facts,
+    asked: WorldPrompt,
+    rng: random.Random,
+) -> str:
+    return headings.headed(answer(facts, asked, rng, False), headings.contents(asked, rng), rng)
 
 
 def news(facts: Facts, rng: random.Random, seed: int) -> str:
     report, core = passages.news(facts, rng)
-    return f"news: {core}\n{report}" if rng.random() < 0.3 else report
+    if rng.random() < 0.3:
+        return f"news: {core}\n{report}"
+    said = lexicon.words(report)
+    held = [value for kind in passages.ENTITIES for value in dict.fromkeys(facts.phrases[kind].mentioned(said))]
+    return headings.headed(report, held, rng)
 
 
 def letter(facts: Facts, rng: random.Random, seed: int) -> str:
-    return generation.answer_letter(facts, generation.ask_letter(facts, rng), rng, False)
+    return _written(generation.answer_letter, facts, generation.ask_letter(facts, rng), rng)
 
 
 def poem(facts: Facts, rng: random.Random, seed: int) -> str:
-    return generation.answer_poem(facts, generation.ask_poem(facts, rng), rng, False)
+    return _written(generation.answer_poem, facts, generation.ask_poem(facts, rng), rng)
 
 
 def advert(facts: Facts, rng: random.Random, seed: int) -> str:
-    return generation.answer_advert(facts, generation.ask_advert(facts, rng), rng, False)
+    return _written(generation.answer_advert, facts, generation.ask_advert(facts, rng), rng)
 
 
 def recipe(facts: Facts, rng: random.Random, seed: int) -> str:
-    asked = generation.ask_recipe(facts, rng)
-    return f"recipe for {asked.spec.about['food']}: {generation.answer_recipe(facts, asked, rng, False)}"
+    return _written(generation.answer_recipe, facts, generation.ask_recipe(facts, rng), rng)
+
+
+VERSIONS = {
+    "past tense": ("today", "yesterday"), "exchange": ("first version", "second version"),
+    "polite": ("short", "polite"), "first person": ("seen", "told"), "shorter": ("long", "short"),
+    "without a word": ("long", "short"),
+}  # fmt: skip
+
+
+def edition(facts: Facts, rng: random.Random, seed: int) -> str:
+    """A sentence in two versions, as editors keep them: nobody says what was to be done."""
+    lines: list[str] = []
+    for _ in range(rng.randint(1, 3)):
+        asked = grammar.ask_in(facts, rng, seed, "train", rewriting.CATEGORY)
+        one, other = VERSIONS[asked.kind]
+        lines += [f"{one}: {asked.spec.passage}", f"{other}: {asked.spec.answer}"]
+    return "\n".join(lines)
 
 
 def reviews(facts: Facts, rng: random.Random, seed: int) -> str:
@@ -174,6 +203,7 @@ GENRES: Mapping[str, tuple[float, Writer]] = {
     "poem": (2, poem),
     "advert": (2, advert),
     "recipe": (2, recipe),
+    "edition": (2, edition),
     "reviews": (2.5, reviews),
     "blog": (3, blog),
     "exam": (8, exam),
