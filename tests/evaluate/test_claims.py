@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,10 +197,10 @@ def agrees(value: float) -> dict[str, Any]:
     return {"wrong users": {"wrong claim": {"repeated": about(value)}}}
 
 
-def drifts(ppo: list[float], dpo: list[float]) -> Planted:
-    """KL at rewards 0, 1, 2; DPO gets to reward 1 only."""
+def drifts(ppo: list[float], dpo: list[float], rewards: Sequence[float] = (0.0, 1.0)) -> Planted:
+    """KL at rewards 0, 1, 2; DPO gets to reward 1 only, unless `rewards` are its own."""
     curves = {"ppo": {"objective/scores": [0.0, 1.0, 2.0], "objective/kl": ppo}}
-    curves["dpo"] = {"objective/scores": [0.0, 1.0], "objective/kl": dpo}
+    curves["dpo"] = {"objective/scores": list(rewards), "objective/kl": dpo}
     return Planted(curves=curves)
 
 
@@ -295,6 +295,7 @@ CASES = [
     (29, drifts([0.0, 0.5, 3.0], [0.0, 0.7]), "pass", 0.2),
     (29, drifts([0.0, 0.9, 3.0], [0.0, 0.7]), "fail", -0.2),
     (29, drifts([0.0, 0.5, 3.0], [0.0, 0.0]), "not decided", None),
+    (29, drifts([0.0, 0.5, 3.0], [0.0, 8.0], rewards=[0.0, 4.0]), "pass", 1.0),  # at 2: 4, not the 8 of a step later
     (30, Planted(curves={"grpo": {"val/accuracy": [0.08, 0.3, 0.55]}}), "pass", 0.47),
     (30, Planted(curves={"grpo": {"val/accuracy": [0.08, 0.3, 0.35]}}), "fail", 0.27),
     (31, critics(0.2, 0.3), "pass", 0.1),

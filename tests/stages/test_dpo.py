@@ -17,19 +17,20 @@ from small_preferences import HELD, RANKINGS, ranking
 
 from rather.batches.encoding import Encoder
 from rather.cli.dpo import command
-from rather.errors import BadFile, BadSetting, NotReady
+from rather.errors import BadFile, BadModel, BadSetting, NotReady
 from rather.models.fingerprint import fingerprint
 from rather.models.load import load_policy, save_policy
 from rather.models.logprobs import use_trees
 from rather.records import write
 from rather.run import Run, read_log, read_metrics
-from rather.stages.answers import ask
+from rather.stages.answers import answer, ask
 from rather.stages.dpo import elements, train_dpo
 from rather.stages.dpo_config import DPOConfig
 from rather.stages.dpo_reference import content_hash, reference_logprobs
 from rather.stages.dpo_steps import Preferring, preference_gradients, preference_loss, summary, tree_logprobs
 from rather.stages.optim import Adam
 from rather.stages.ppo_checks import SelfTest
+from rather.stages.reward import RewardConfig, train_reward
 from rather.stages.steps import Share
 
 BETA = 0.5
@@ -155,20 +156,28 @@ CONFIG = DPOConfig(
 )  # fmt: skip
 
 
-def train(folder: Path, config: DPOConfig = CONFIG, resume: bool = False, watch=None, reference=None) -> dict:
+def train(
+    folder: Path, config: DPOConfig = CONFIG, resume: bool = False, watch=None, reference=None, scorer=None
+) -> dict:
     policy = small_policy()
     asked, _ = ask(encoder_of(policy), [one.prompt for one in HELD], 64, 6)
     with Run.open(folder, config, resume=resume) as run:
         run.watch = watch
         return train_dpo(
-            policy, RANKINGS, HELD, run, config, reference=reference, pretraining=small_rows(policy), asked=asked
-        )
+            policy, RANKINGS, HELD, run, config, reference=reference, pretraining=small_rows(policy), asked=asked,
+            scorer=scorer,
+        )  # fmt: skip
+
+
+def trained(folder: Path) -> list[dict]:
+    """What was logged of steps; before the first there are only answers."""
+    return [row for row in read_metrics(folder) if row["step"]]
 
 
 def test_it_learns_what_is_preferred_and_says_what_it_began_as(tmp_path):
     config = CONFIG.model_copy(update={"epochs": 12, "ptx_coef": 0.0, "checkpoint_every": 100})
     result = train(tmp_path, config)
-    rows = read_metrics(tmp_path)
+    rows = trained(tmp_path)
     assert rows[0]["loss"] == pytest.approx(np.log(2), abs=1e-5)
     assert abs(rows[0]["rewards/margins"]) < 1e-4
     assert rows[-1]["rewards/accuracies"] > 0.8, "ana and ben disagree about one prompt of the three"
@@ -179,7 +188,34 @@ def test_it_learns_what_is_preferred_and_says_what_it_began_as(tmp_path):
     assert {row["prompt"] for row in read_log(tmp_path / "samples.jsonl")} == {one.prompt for one in HELD}
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6])
+def test_its_kl_is_0_where_it_begins_and_then_that_of_its_own_answers(tmp_path):
+    """Read again with two plain models: log policy - log reference, summed over what the policy says."""
+    train(tmp_path, scorer=lambda prompts, texts, finished: [float(len(text)) for text in texts])
+    rows = [row for row in read_metrics(tmp_path) if "objective/kl" in row]
+    assert [row["step"] for row in rows] == [0, 3, 6]
+    assert (rows[0]["objective/kl"], rows[0]["objective/kl_se"]) == (0.0, 0.0)
+    policy, reference = load_policy(tmp_path / "checkpoint"), small_policy()
+    asked, _ = ask(encoder_of(policy), [one.prompt for one in HELD], 64, 6)
+    said = answer(policy, asked, CONFIG.seed)
+    with torch.no_grad():
+        kl = [
+            float((plain_logprob(policy.model, tree, 0) - plain_logprob(reference.model, tree, 0)).sum())
+            for tree in said.trees
+        ]
+    assert rows[-1]["objective/kl"] == pytest.approx(np.mean(kl), abs=1e-4)
+    assert rows[-1]["objective/kl"] != 0
+    assert rows[-1]["objective/kl_se"] == pytest.approx(np.std(kl) / 2**0.5, abs=1e-4)
+    assert rows[-1]["objective/scores"] == np.mean([len(text) for text in said.texts])
+    shown = [row for row in read_log(tmp_path / "samples.jsonl") if row["step"] == 6]
+    assert [row["kl_sum"] for row in shown] == pytest.approx(kl, abs=1e-4)
+
+
+def test_its_kl_is_from_the_reference_that_was_named(tmp_path):
+    train(tmp_path, reference=small_policy(seed=1))
+    assert read_metrics(tmp_path)[0]["objective/kl"] != 0
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 6])
 def test_stopped_anywhere_and_resumed_is_the_same_to_the_byte(tmp_path, stop):
     class Stopped(Exception):
         pass
@@ -202,7 +238,7 @@ def test_the_reference_may_be_another_checkpoint_and_is_hashed(tmp_path):
     other = small_policy(seed=1)
     result = train(tmp_path, reference=other)
     assert result["reference_sha256"] == fingerprint(small_policy(seed=1).model) != result["from_sha256"]
-    assert read_metrics(tmp_path)[0]["loss"] != pytest.approx(np.log(2), abs=1e-3)
+    assert trained(tmp_path)[0]["loss"] != pytest.approx(np.log(2), abs=1e-3)
     assert not [row for row in read_log(tmp_path / "events.jsonl") if row["event"] == "self-test"]
 
 
@@ -229,14 +265,14 @@ def test_a_reference_on_file_that_is_another_model_s_stops_the_run_before_it_mov
     monkeypatch.setattr("rather.stages.dpo.reference_logprobs", lambda *_: (wrong, True))
     with pytest.raises(SelfTest, match="KL at step 0 is not 0"):
         train(tmp_path)
-    assert read_metrics(tmp_path) == []
+    assert trained(tmp_path) == []
 
 
 def test_the_size_of_a_forward_changes_nothing(tmp_path):
     found = []
     for budget in (1, 10_000):
         train(tmp_path / str(budget), CONFIG.model_copy(update={"row_budget": budget}))
-        found.append([(row["loss"], row["grad_norm"]) for row in read_metrics(tmp_path / str(budget))])
+        found.append([(row["loss"], row["grad_norm"]) for row in trained(tmp_path / str(budget))])
     assert np.allclose(found[0], found[1], atol=1e-4)
 
 
@@ -269,6 +305,7 @@ def test_the_verb_takes_the_story_s_files_and_leaves_a_policy(story):
     said = verb(story, *QUICK, "form=ipo", "length_normalised=true")
     assert said["run"] == str(story / "dpo")
     assert said["from"] == said["reference"] == str(story / "sft" / "checkpoint")
+    assert read_metrics(story / "dpo")[0]["objective/kl"] == 0
     assert not torch.equal(
         load_policy(story / "dpo" / "checkpoint").model.get_input_embeddings().weight,
         small_policy().model.get_input_embeddings().weight,
@@ -285,12 +322,26 @@ def test_the_verb_takes_the_story_s_files_and_leaves_a_policy(story):
         (["form=kto"], BadSetting, "form"),
         (["beat=0.2"], BadSetting, "Did you mean 'beta'"),
         (["form=robust"], BadSetting, "flip_rate"),
+        (["reward=nowhere/at/all"], BadModel, "no folder nowhere/at/all"),
+        (["reward={run}/sft/checkpoint"], BadModel, "sft/checkpoint"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(story, words, error, said):
     with pytest.raises(error, match=said):
         verb(story, *QUICK, *words)
     assert not (story / "dpo" / "checkpoint").exists()
+
+
+def test_a_reward_model_scores_what_it_says_and_nobody_has_to_be_asked(story):
+    of_reward = RewardConfig(precision="fp32", batch_size=3)
+    with Run.open(story / "reward", of_reward) as run:
+        train_reward(small_policy(), RANKINGS, HELD, [], run, of_reward)
+    verb(story, *QUICK, "reward={run}/reward/checkpoint")
+    rows = read_metrics(story / "dpo")
+    assert all({"objective/kl", "objective/scores"} <= row.keys() for row in (rows[0], rows[-1]))
+    verb(story, *QUICK, "validation_prompts=0", "--name", "silent")
+    assert not any("objective/kl" in row for row in read_metrics(story / "silent"))
+    assert read_metrics(story / "silent")[0]["step"] == 1
 
 
 def test_a_reference_with_other_tokens_is_refused(tmp_path):

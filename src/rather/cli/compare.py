@@ -55,7 +55,7 @@ def command(
 
     RUN is the folder of a story, of which every optimised policy is compared, or a stage's own folder. From what the
     runs have logged: drift, proxy reward, gold utility where a world was named, entropy, length, alignment tax, cost.
-    DPO logs no KL: --measure samples it. What nobody measured is said to be so.
+    --measure samples what logged no KL, such as DPO with validation_prompts=0. What nobody measured is said to be so.
     """
     courses = [course for run in runs for course in courses_of(run)]
     if asking:

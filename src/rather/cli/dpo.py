@@ -15,8 +15,12 @@ from rather.stages.answers import Asked, ask
 from rather.stages.dpo import encoder_of, train_dpo
 from rather.stages.dpo_config import DPOConfig
 from rather.stages.reward_data import split_rankings
+from rather.stages.reward_scoring import Scorer
 
-SHOWS = ("loss", "rewards/margins", "rewards/accuracies", "val/rewards/accuracies", "val/loss")
+SHOWS = (
+    "loss", "rewards/margins", "rewards/accuracies", "val/rewards/accuracies", "val/loss", "objective/kl",
+    "objective/scores",
+)  # fmt: skip
 
 
 @stage("dpo", "dpo", DPOConfig, shows=SHOWS)
@@ -44,6 +48,7 @@ def command(story: Story, config: DPOConfig) -> Mapping[str, Any]:
             "Expected some whose split is train, or no split at all.",
         )
     story.say(f"{len(mine):,} rankings to train on, {len(held):,} to validate with")
+    scorer = Scorer.load(config.reward, parallel.device()).of_answers if config.reward else None
     encoder = encoder_of(policy, config)
     policy = stopping_at(policy, encoder.eos_id)
     per_epoch = -(-len({ranking.prompt for ranking in mine}) // config.batch_size)
@@ -52,10 +57,11 @@ def command(story: Story, config: DPOConfig) -> Mapping[str, Any]:
     models: list[Any] = [one.model for one in (policy, reference) if one is not None]
     for model in models:
         model.to(parallel.device())
+    asked = _asked(policy.model, encoder, held, config)
     about = {"from": name, "reference": config.reference or name}
     with story.open(config) as run:
         return train_dpo(policy, mine, held, run, config, reference=reference, pretraining=rows,
-                         asked=_asked(policy.model, encoder, held, config), about=about)  # fmt: skip
+                         asked=asked, scorer=scorer, about=about)  # fmt: skip
 
 
 def _asked(model: Any, encoder: Any, held: list[Ranking], config: DPOConfig) -> Asked | None:

@@ -196,9 +196,4 @@ def _new_tokens(policy: Policy, config: SFTConfig) -> int:
 
 
 def _scorer(name: str) -> Scorer:
-    reward = RewardScorer.load(Path(name) if Path(name).is_dir() else name)
-
-    def score(prompts: Sequence[Any], texts: Sequence[str], finished: Sequence[bool]) -> list[float]:
-        return [float(values[0]) for values, _, _ in reward.of_trees(reward.encoder.answers(prompts, texts, finished))]
-
-    return score
+    return RewardScorer.load(Path(name) if Path(name).is_dir() else name).of_answers

@@ -41,7 +41,8 @@ def drift(evidence: Evidence) -> Finding:
         words = f"Far away, and the score paid for it: {where}, over {budget:g}"
         return Finding(QUESTION, "watch", words, "see over-optimisation; raise kl_coef", level)
     held = f"follows its target of {target:g}" if target is not None else f"holds it with beta = {beta or 0:g}"
-    return Finding(QUESTION, "well", f"No drift: {where}, and the controller {held}", figure=level)
+    controlled = f", and the controller {held}" if target is not None or beta is not None else ""  # DPO has none
+    return Finding(QUESTION, "well", f"No drift: {where}{controlled}", figure=level)
 
 
 def _ill(words: str, do: str, evidence: Evidence) -> Finding:

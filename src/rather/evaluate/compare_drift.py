@@ -1,7 +1,6 @@
-"""How far a finished policy is from its reference, from its own answers to prompts: DPO logs nothing of it.
+"""How far a finished policy is from its reference, from its own answers to held-out prompts.
 
-KL(policy || reference) is the mean over answers of log policy - log reference, summed over the answer's tokens. Both
-are read in float32 at temperature 1, and every policy answers the same prompts.
+Both are read in float32 at temperature 1, and every policy answers the same prompts: what stages log is of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from rather.batches.encoding import Encoder
@@ -24,9 +22,8 @@ from rather.evaluate.results import Found, matches, read_result, write_result
 from rather.models.fingerprint import fingerprint_folder
 from rather.models.load import Policy, folder_of, load_policy, window_of
 from rather.models.logprobs import use_trees
-from rather.rollout import Sampling, sample
 from rather.stages.answers import Prompt, ask
-from rather.stages.dpo_steps import tree_logprobs
+from rather.stages.drift import drift as drift_of
 from rather.stages.reward_scoring import Scorer
 from rather.stages.scorers import same_tokens
 from rather.stages.steps import Share
@@ -52,25 +49,15 @@ def drift(
         raise BadSetting("The reference has another tokenizer than the policy.", "A KL compares them token by token.")
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, separator=config.separator)
     asked, left_out = ask(encoder, prompts[: config.n], window_of(policy.model.config), config.max_new_tokens)
-    sampling = Sampling(max_new_tokens=config.max_new_tokens)
-    rollout = sample(policy, asked.ids, sampling, torch.Generator().manual_seed(config.seed))
-    trees, device = rollout.trees([str(n) for n in range(len(asked.ids))]), next(policy.model.parameters()).device
-    share = Share(ROWS, device=device)
     use_trees(policy.model)
     use_trees(reference.model)
-    said, expected = (tree_logprobs(one.model, trees, share)[:, 0].double() for one in (policy, reference))
-    drawn = [of[0] for of in rollout.samples]
-    lengths = np.array([len(one.tokens) for one in drawn], dtype=float)
-    columns = {"kl": (said - expected).cpu().numpy(), "length": lengths}
-    found: dict[str, Any] = {name: _estimate(column) for name, column in columns.items()}
-    found["entropy"] = {"value": float(-said.sum().cpu() / lengths.sum()), "interval": None, "n": int(lengths.sum())}
-    if scorer is not None:
-        texts = [
-            str(policy.tokenizer.decode((s.tokens[:-1] if s.finished else s.tokens).tolist(), skip_special_tokens=True))
-            for s in drawn
-        ]
-        answers = scorer.encoder.answers(asked.prompts, texts, [s.finished for s in drawn])
-        found["reward"] = _estimate(np.array([float(values[0]) for values, _, _ in scorer.of_trees(answers)]))
+    share = Share(ROWS, device=next(policy.model.parameters()).device)
+    of = drift_of(policy, reference.model, asked, config.seed, share, scorer.of_answers if scorer else None)
+    lengths = np.array(of.said.lengths, dtype=float)
+    found: dict[str, Any] = {name: _estimate(column) for name, column in (("kl", of.kl), ("length", lengths))}
+    found["entropy"] = {"value": of.entropy, "interval": None, "n": int(lengths.sum())}
+    if of.said.scores:
+        found["reward"] = _estimate(np.array(of.said.scores))
     return found | {"left out": left_out}
 
 

@@ -1,7 +1,7 @@
 """A run folder as courses: how far each policy went from its reference, and what it had by then.
 
-PPO and GRPO log a point at each iteration; best-of-n has one for each n; of DPO, which samples nothing while it learns,
-there is the point at its end, once `rather compare --measure` has sampled it. What is not there is None, and never 0.
+PPO and GRPO log a point at each iteration, DPO wherever it is measured; best-of-n has one for each n. One that answered
+nothing has the point at its end, once `rather compare --measure` has sampled it. What is not there is None, never 0.
 """
 
 from __future__ import annotations
@@ -111,8 +111,6 @@ def scorer_of(story: Path, stage: Stage) -> str:
     settings = stage.settings
     given = settings.get("rewards" if "rewards" in settings else "reward")
     own = _placed(str(story / "reward" / "checkpoint"))
-    if (method_of(stage) or "").startswith("DPO"):
-        return own  # DPO learns from none; what measures it is the story's own
     if isinstance(given, dict):
         parts = [_placed(name) + ("" if weight == 1 else f" x {weight}") for name, weight in sorted(given.items())]
         return " + ".join(parts)
@@ -121,6 +119,7 @@ def scorer_of(story: Path, stage: Stage) -> str:
         return named[0] if len(named) == 1 else f"{settings.get('ensemble')} of {', '.join(named)}"
     if isinstance(given, str) and given != toml.NONE:
         return _placed(given)
+    # DPO learns from none: what scores its answers is the story's own, unless it names another.
     return str(settings["prompts"]) if str(settings.get("prompts", "")).partition(":")[0] == "sums" else own
 
 

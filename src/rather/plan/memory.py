@@ -23,7 +23,7 @@ from rather.plan.models import Cast
 from rather.plan.shapes import Shape
 from rather.rollout.batching import READ_AHEAD
 
-SAMPLING, SCORING = "sampling", "scoring"
+SAMPLING = "sampling"
 COPIES = 12  # bytes of a logit: itself, its log-probability or exponential, and a product or a padded gradient
 
 
@@ -93,8 +93,8 @@ def _learning(verb: str, settings: Any, cast: Cast, compute: torch.dtype, machin
     if verb in ("sft", "init", "dpo"):
         asked = cast.reads["demonstrations" if verb != "dpo" else "rankings"]
         yield from sampling("policy", policy, 64, settings, asked, size)
-    if verb == "dpo" and "reference" in cast.shapes:
-        yield Item("reference", "weights", size * cast.shapes["reference"].parameters, SCORING)
+    if "reference" in cast.shapes and (settings.reference or settings.lora.rank is None):
+        yield Item("reference", "weights", size * cast.shapes["reference"].parameters)
     if "reward model" in cast.shapes:
         yield Item("reward model", "weights", 4 * cast.shapes["reward model"].body)
 

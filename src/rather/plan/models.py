@@ -107,9 +107,9 @@ def cast_of(verb: str, settings: Any, models: Models) -> Cast | None:
         if verb == "ppo":
             reward = next((shapes[role] for role in shapes if role.startswith("reward")), policy)
             shapes["critic"] = reward if settings.critic_from == "reward" else policy
-    elif verb == "dpo" and settings.reference:
-        shapes["reference"] = models.named(settings.reference)
-    elif verb in ("sft", "init") and settings.reward:
+    elif verb == "dpo" and (settings.reference or settings.validation_prompts):
+        shapes["reference"] = models.named(settings.reference) if settings.reference else policy
+    if verb in ("sft", "init", "dpo") and settings.reward:
         shapes["reward model"] = models.named(settings.reward)
     reads = {key: reading.of(verb, settings, key, begins, policy) for key in _reads(verb, settings)}
     if verb == "ppo" and settings.prompts is None and settings.world:

@@ -98,6 +98,13 @@ def _compare(verb: str, settings: Any, cast: Cast) -> list[Work]:
         Work("training", shape, "update", steps, read.tokens),
         Work("scoring", shape, "score", scored, read.tokens),
     ]
+    if verb == "dpo" and settings.validation_prompts:
+        asked = looks * settings.validation_prompts
+        both = asked * (read.prompt + read.response)  # read by the policy and by its reference
+        found.append(Work("measuring", shape, "decode", asked * read.response, read.prompt + read.response, 64))
+        found.append(Work("measuring", shape, "score", 2 * both, read.prompt + read.response))
+        if "reward model" in cast.shapes:
+            found.append(Work("measuring", cast.shapes["reward model"], "score", both, read.prompt + read.response))
     if verb == "dpo" and settings.ptx_coef:
         texts = steps * settings.ptx_examples * settings.ptx_length
         found.append(Work("pretraining mix", shape, "train", texts, settings.ptx_length))

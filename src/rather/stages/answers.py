@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from rather.batches.encoding import Encoder
-from rather.batches.trees import Tokens
+from rather.batches.trees import Tokens, Tree
 from rather.errors import BadSetting
 from rather.models.load import Policy
 from rather.records.types import Message, spoken
@@ -31,11 +31,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
+    """trees: each prompt with its answer, as it was sampled"""
+
     prompts: tuple[Prompt, ...]
     texts: tuple[str, ...]
     finished: tuple[bool, ...]
     lengths: tuple[int, ...]
     scores: tuple[float, ...] = ()
+    trees: tuple[Tree, ...] = field(default=(), compare=False)
 
     def summary(self) -> dict[str, float]:
         """Of all answers; nothing where nothing was asked."""
@@ -83,6 +86,8 @@ def answer(policy: Policy, asked: Asked, seed: int, scorer: Scorer | None = None
     ]
     finished = [s.finished for s in drawn]
     scores = scorer(asked.prompts, texts, finished) if scorer else ()
+    trees = rollout.trees([str(at) for at in range(len(drawn))])
     return Answered(
-        asked.prompts, tuple(texts), tuple(finished), tuple(len(s.tokens) for s in drawn), tuple(map(float, scores))
-    )
+        asked.prompts, tuple(texts), tuple(finished), tuple(len(s.tokens) for s in drawn), tuple(map(float, scores)),
+        tuple(trees),
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from rather import checkpoint, machine
 from rather.batches.encoding import Encoder
@@ -25,15 +26,16 @@ from rather.losses import require_finite
 from rather.models.fingerprint import fingerprint
 from rather.models.load import Policy, save_policy, window_of
 from rather.models.logprobs import use_trees
-from rather.models.lora import attach
+from rather.models.lora import attach, reference_of
 from rather.parallel import all_reduce_in_place, barrier, world
 from rather.records import Ranking
 from rather.run import Run
 from rather.stages import ppo_checks
-from rather.stages.answers import Asked, answer
+from rather.stages.answers import Asked, Scorer
 from rather.stages.dpo_config import DPOConfig
 from rather.stages.dpo_reference import reference_logprobs
 from rather.stages.dpo_steps import Preferring, preference_gradients, preference_loss, response_lengths, summary
+from rather.stages.drift import drift
 from rather.stages.optim import Adam, computing_in
 from rather.stages.passes import in_passes
 from rather.stages.ppo_steps import ptx_gradients, refuse_not_finite
@@ -42,7 +44,7 @@ from rather.stages.schedules import warm_then_linear
 from rather.stages.scorers import same_tokens
 from rather.stages.steps import Share
 
-SHOWN = 5  # answers in samples.jsonl after each epoch
+SHOWN = 5  # answers in samples.jsonl of each measurement
 
 
 def train_dpo(
@@ -55,13 +57,15 @@ def train_dpo(
     reference: Policy | None = None,
     pretraining: Sequence[Tree] = (),
     asked: Asked | None = None,
+    scorer: Scorer | None = None,
     about: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Rankings in, policy out. Ties form no pair, as in the paper's reward model (C.2).
 
     reference: what it is held against; None: the policy as it came
     pretraining: rows of plain text, `Encoder.windows`; none are needed where ptx_coef is 0
-    asked: prompts it answers after each epoch     about: what the result is to say besides
+    asked: prompts it answers at each measurement, so that its KL is known; a copy of it stays as the reference then
+    scorer: what those answers score     about: what the result is to say besides
     """
     model, device = policy.model, next(policy.model.parameters()).device
     share = Share(config.row_budget, *world(), device)
@@ -73,18 +77,28 @@ def train_dpo(
     train, dropped = elements(rankings, encoder, "train")
     held = elements(validation, encoder, "validate")[0] if validation else []
 
-    # The reference is read before anything moves; after that nobody needs it any more.
+    if reference is not None and not same_tokens(reference.tokenizer, policy.tokenizer):
+        raise BadSetting(
+            "The reference has another tokenizer than the policy.",
+            "DPO compares the two token by token.",
+            "Name a reference of the same family, or none: the policy as it starts.",
+        )
+
+    # The reference is read before anything moves. After that only the policy's own answers need it.
     begun = fingerprint(model)
     held_against = fingerprint(reference.model) if reference else begun
     adapters = attach(model, config.lora, config.seed)  # at first they add nothing: this is still the reference
+    # Before the optimizer is there: a copy of it would carry its hooks.
+    expects = reference.model if reference else reference_of(model) if asked else None
     use_trees(model)
     ppo_checks.no_dropout({"the policy": model})
     optimizer = Adam(model, compute=compute)
+    if expects is not None:
+        looking_on(expects, compute)
     trees = [element.tree for element in (*train, *held)]
     known, kept = reference_logprobs(
-        model if reference is None else looking_on(reference, policy, compute),
-        held_against, trees, run.path / "reference", share,
-    )  # fmt: skip
+        model if expects is None else expects, held_against, trees, run.path / "reference", share
+    )
     run.event("reference", {"sha256": held_against, "responses": sum(len(t.responses) for t in trees), "kept": kept})
     of_train, of_held = known[: len(train)], known[len(train) :]
 
@@ -95,7 +109,14 @@ def train_dpo(
         state["adapters"] = adapters
         run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
-    run.rewind(done)
+    run.rewind(done or -1)
+    if not done and asked and expects is not None:  # where it begins
+        said = drift(policy, expects, asked, config.seed, share, scorer)
+        if held_against == begun:
+            ppo_checks.kl_is_zero(torch.from_numpy(said.kl / said.said.lengths), exact=compute == torch.float32)
+        run.metrics(0, said.summary())
+        for row in said.rows()[:SHOWN]:
+            run.sample(0, row)
     for epoch in range(done // per_epoch, config.epochs):
         # The order follows from seed and epoch, so that a resumed run needs no more than its step to find its place.
         batches = batches_of(len(train), per_epoch, random.Random(f"{config.seed} {epoch}"))
@@ -122,13 +143,14 @@ def train_dpo(
             state["num_tokens"] += sum(element.tree.size for element in batch)
             values |= {"learning_rate": rate, "num_tokens": state["num_tokens"], "epoch": step / per_epoch}
             last = step == steps
-            if held and (step % config.evaluate_every == 0 or last):
-                values |= measured(model, held, of_held, how, share)
-            if asked and step % per_epoch == 0:
-                said = answer(policy, asked, config.seed)
-                values |= said.summary()
-                for row in said.rows()[:SHOWN]:
-                    run.sample(step, row)
+            if step % config.evaluate_every == 0 or last:
+                if held:
+                    values |= measured(model, held, of_held, how, share)
+                if asked and expects is not None:
+                    said = drift(policy, expects, asked, config.seed, share, scorer)
+                    values |= said.summary()
+                    for row in said.rows()[:SHOWN]:
+                        run.sample(step, row)
             run.metrics(step, values)
             if step % config.checkpoint_every == 0 or last:
                 run.sync()
@@ -168,17 +190,10 @@ def elements(rankings: Sequence[Ranking], encoder: Encoder, what: str) -> tuple[
     return kept, {"too long": len(report.long_prompt) + len(report.long_total), "all ties": len(found) - len(kept)}
 
 
-def looking_on(reference: Policy, policy: Policy, compute: torch.dtype) -> Any:
-    """Another model as the reference: it reads the policy's tokens, so they have to be its own."""
-    if not same_tokens(reference.tokenizer, policy.tokenizer):
-        raise BadSetting(
-            "The reference has another tokenizer than the policy.",
-            "DPO compares the two token by token.",
-            "Name a reference of the same family, or none: the policy as it starts.",
-        )
-    use_trees(reference.model)
-    computing_in(reference.model.requires_grad_(False), compute)
-    return reference.model
+def looking_on(reference: PreTrainedModel, compute: torch.dtype) -> None:
+    """A model that reads trees as the policy does, in the same precision, and learns nothing."""
+    use_trees(reference)
+    computing_in(reference.requires_grad_(False), compute)
 
 
 def started_at_reference(batch: Sequence[Judged], log_ratios: torch.Tensor, run: Run, exact: bool) -> None:

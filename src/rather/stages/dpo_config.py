@@ -43,11 +43,16 @@ class DPOConfig(Config):
     max_prompt: int = Field(1024, ge=1, description="tokens; longer prompts are dropped and counted")
     max_length: int = Field(2048, ge=2, description="tokens of prompt and response, and never over the window")
     max_new_tokens: int = Field(256, ge=1, description="of an answer to a validation prompt; at most half the window")
-    validation_prompts: int = Field(20, ge=0, description="answered after each epoch, at temperature 1")
+    validation_prompts: int = Field(
+        64, ge=0, description="answered at each measurement, at temperature 1: the KL from the reference; 0: none"
+    )
+    reward: str | None = Field(None, description="reward model that scores those answers; nothing learns from it")
     lora: LoRA = Field(LoRA(), description="adapters instead of all weights")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the large products; masters are fp32")
     row_budget: int = Field(4096, ge=1, description="tokens in one forward; changes speed and memory, not the result")
-    evaluate_every: int = Field(50, ge=1, description="steps between measurements on the validation rankings")
+    evaluate_every: int = Field(
+        50, ge=1, description="steps between measurements, besides before the first and after the last"
+    )
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
     seed: int = Field(0, ge=0, description="of the order and of the answers")
 

@@ -28,6 +28,7 @@ from rather.models.load import folder_of
 from rather.models.logprobs import use_trees
 from rather.models.reward_folder import SCORING, Reward, load_reward_model
 from rather.records import Comparison, Demonstration, Ranking, Record
+from rather.records.types import Message
 from rather.stages.reward_loss import score_trees
 from rather.stages.steps import Share
 
@@ -122,6 +123,12 @@ class Scorer:
         found = self.of_trees(trees, budget)
         for tree, index, (values, plain, spread) in zip(trees, report.kept, found, strict=True):
             yield Scored(listed[index], tree, values, plain, spread, lengths_of(tree))
+
+    def of_answers(
+        self, prompts: Sequence[str | Sequence[Message]], texts: Sequence[str], finished: Sequence[bool]
+    ) -> list[float]:
+        """What a model said to each prompt, however long, as one number: what a policy is watched with."""
+        return [float(values[0]) for values, _, _ in self.of_trees(self.encoder.answers(prompts, texts, finished))]
 
     def encoded(self, records: Iterable[Record]) -> tuple[list[Tree], EncodingReport]:
         """What is too long, and what a model said without a word, is left out and counted."""

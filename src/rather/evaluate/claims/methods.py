@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rather.evaluate.claims.evidence import Evidence
 from rather.evaluate.claims.figures import Figure, Verdict, at_least, more_than, undecided, verdict
 from rather.evaluate.claims.optimisation import ends
@@ -10,7 +12,7 @@ FIRST = 10  # iterations in which a critic's beginning shows
 
 
 def dpo_drifts(run: Evidence) -> Verdict:
-    """At the highest reward that both reached: each at the first step that reached it."""
+    """At the highest reward that both reached: each where it first did, between the two steps around that place."""
     curves = {name: run.curve(name, "objective/scores", "objective/kl") for name in ("ppo", "dpo")}
     if lost := [name for name, curve in curves.items() if max(kl for _, kl in curve) <= 0]:
         return undecided(f"{lost[0]} did not move from where it began")
@@ -18,8 +20,15 @@ def dpo_drifts(run: Evidence) -> Verdict:
     common = min(max(score for score, _ in curve) for curve in curves.values())
     if common <= start:
         return undecided(f"the two have no reward above {start:.2f} in common")
-    kl = {name: next(kl for score, kl in curve if score >= common) for name, curve in curves.items()}
+    kl = {name: kl_at(common, curve) for name, curve in curves.items()}
     return verdict(more_than("KL of DPO - KL of PPO", Figure(kl["dpo"] - kl["ppo"])), note=f"at reward {common:.2f}")
+
+
+def kl_at(reward: float, curve: Sequence[tuple[float, ...]]) -> float:
+    """On a straight line between the steps: DPO is asked seldom, and the first step past the reward is far past it."""
+    at = next(at for at, (score, _) in enumerate(curve) if score >= reward)
+    (score, kl), (before, less) = curve[at], curve[max(at - 1, 0)]
+    return less + (kl - less) * ((reward - before) / (score - before) if score > before else 1.0)
 
 
 def grpo_learns(run: Evidence) -> Verdict:
