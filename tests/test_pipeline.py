@@ -169,8 +169,9 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_the_whole_story_killed_resumed_and_then_left_alone(tmp_path):
-    process = started(tmp_path)
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_whole_story_killed_resumed_and_then_left_alone(tmp_path, jobs):
+    process = started(tmp_path, "--jobs", jobs)
     metrics = tmp_path / "story" / "ppo" / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
         time.sleep(0.05)
@@ -179,7 +180,7 @@ def test_the_whole_story_killed_resumed_and_then_left_alone(tmp_path):
     assert metrics.exists(), said
     assert not (tmp_path / "story" / "report.html").exists()
 
-    said = started(tmp_path).communicate()[0]
+    said = started(tmp_path, "--jobs", jobs).communicate()[0]
     assert "== sft-s: as it was" in said
     assert "== ppo: it was interrupted" in said, said
     assert "The report:" in said, said

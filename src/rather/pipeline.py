@@ -2,6 +2,7 @@
 
 A recipe lists stages; each is a verb of its own, and leaves a folder or a file in the folder of the story. A stage
 whose settings and inputs are what they were is not run again, and one that was interrupted goes on where it was.
+Stages that do not wait for each other can run side by side.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rather import files
-from rather.cli import rather
+from rather.cli import VERBS, rather
 from rather.cli.ready import asked_of
-from rather.errors import BadSetting
+from rather.errors import BadSetting, visible
 from rather.evaluate.readiness import readiness, verdict
 from rather.evaluate.readiness import write as write_readiness
 from rather.pipeline_judged import judge
 from rather.pipeline_memory import Memory, Why
+from rather.pipeline_order import ALONE, next_of, waits
 from rather.pipeline_recipe import Recipe, Step
+from rather.pipeline_side_by_side import SideBySide
 from rather.report import write_report
 from rather.run import DONE, lock
 from rather.stages.ppo_config import PPOConfig
@@ -36,29 +40,55 @@ class Told:
     words: Callable[[str], None]
 
 
-def story(recipe: Recipe, told: Told) -> dict[str, Any]:
-    """Everything that the recipe lists, in its order; what is as it should be is left alone."""
+def story(recipe: Recipe, told: Told, jobs: int = 1) -> dict[str, str]:
+    """Everything that the recipe lists; what is as it should be is left alone.
+
+    jobs: how many stages run side by side at most; with 1 they run in their order, in this process
+    """
     done: dict[str, str] = {}
     recipe.folder.mkdir(parents=True, exist_ok=True)
     held = lock.take(recipe.folder)
     try:
         memory = Memory.of(recipe)
         files.remove_unfinished(recipe.folder)
-        for step in recipe.steps:
-            asked = memory.asked(step)
-            why = memory.why(step, asked)
-            told.stage(step, why)
-            done[step.name] = why.words if why else "as it was"
-            if why is None:
-                memory.keep(step, asked)
-                continue
-            memory.begin(step, asked)
-            began = time.monotonic()
-            CHAPTERS[step.verb](recipe, step, why, told.words)
-            memory.finish(step, time.monotonic() - began)
+        steps, left, waiting = {step.name: step for step in recipe.steps}, list(recipe.steps), waits(recipe)
+        with SideBySide(jobs, _modules(recipe)) as beside:
+            while left or beside.running:
+                step = next_of(left, beside.running, waiting) if len(beside.running) < jobs else None
+                if step is None:
+                    name, seconds = beside.ended()
+                    memory.finish(steps[name], seconds)
+                    continue
+                left.remove(step)
+                asked = memory.asked(step)
+                why = memory.why(step, asked)
+                told.stage(step, why)
+                done[step.name] = why.words if why else "as it was"
+                if why is None:
+                    memory.keep(step, asked)
+                    continue
+                memory.begin(step, asked)
+                look_before(recipe, step, told.words)
+                if jobs == 1 or (not beside.running and all(step.name in waiting[other.name] for other in left)):
+                    began = time.monotonic()
+                    CHAPTERS[step.verb](recipe, step, why, told.words)
+                    memory.finish(step, time.monotonic() - began)
+                else:
+                    beside.start(step.name, partial(_chapter, recipe, step, why))
     finally:
         lock.release(held)
-    return done
+    return {name: done[name] for name in steps}
+
+
+def _chapter(recipe: Recipe, step: Step, why: Why) -> None:
+    """A stage in a process of its own."""
+    CHAPTERS[step.verb](recipe, step, why, lambda words: print(visible(words)))
+
+
+def _modules(recipe: Recipe) -> list[str]:
+    """What the verbs import of the stages that are not alone."""
+    verbs = dict.fromkeys(step.verb for step in recipe.steps if step.verb not in ALONE)
+    return [__name__, *(f"rather.cli.{VERBS[verb][0].partition(':')[0] if verb in VERBS else verb}" for verb in verbs)]
 
 
 # ---- the chapters
@@ -94,16 +124,16 @@ def learn_what_is_preferred(recipe: Recipe, step: Step, why: Why, say: Callable[
     _verb(["reward", "report", str(recipe.folder), "--name", step.name, *against])
 
 
-def learn_from_it(recipe: Recipe, step: Step, why: Why, say: Callable[[str], None]) -> None:
-    """Step 3, after a look at whether it is the right tool here. It goes on either way: people decide that."""
-    assert isinstance(step.settings, PPOConfig), "the settings of step 3"
+def look_before(recipe: Recipe, step: Step, say: Callable[[str], None]) -> None:
+    """Before step 3, whether it is the right tool here. It goes on either way: people decide that."""
+    if not isinstance(step.settings, PPOConfig):
+        return
     lines = readiness(recipe.folder, asked_of(recipe.folder, step.settings))
     write_readiness(recipe.folder, lines)
     say(verdict(lines))
     for line in lines:
         if line.outcome == "look":
             say(f"  {line.question} {line.figure}. {line.do}")
-    train(recipe, step, why, say)
 
 
 def rank(recipe: Recipe, step: Step, why: Why, say: Callable[[str], None]) -> None:
@@ -128,7 +158,7 @@ CHAPTERS: Mapping[str, Callable[[Recipe, Step, Why, Callable[[str], None]], None
     "init": train,                     #         ... and the model that step 3 starts from (app. C.3)
     "rank": rank,                      # step 2: the model answers several times, labelers rank the answers
     "reward": learn_what_is_preferred, #         a reward model learns what they prefer
-    "ppo": learn_from_it,              # step 3: the policy learns from the reward model
+    "ppo": train,                      # step 3: the policy learns from the reward model
     "dpo": train,                      #         ... or from the rankings themselves
     "grpo": train,                     #         ... or from what a program can check
     "best-of-n": train,                #         ... or nothing is trained, and the best of several answers is kept

@@ -53,14 +53,15 @@ AGAIN, RESUME = ("--again",), ("--resume",)
 
 
 class Memory:
-    def __init__(self, folder: Path, recipe: str, stages: dict[str, Any]) -> None:
-        self.folder, self.recipe, self.stages = folder, recipe, stages
+    def __init__(self, recipe: Recipe, stages: dict[str, Any]) -> None:
+        self.folder, self.recipe, self.stages = recipe.folder, recipe.path.name, stages
+        self.order = [step.name for step in recipe.steps]
 
     @classmethod
     def of(cls, recipe: Recipe) -> Memory:
         path = recipe.folder / FILE
         if not path.exists():
-            return cls(recipe.folder, recipe.path.name, {})
+            return cls(recipe, {})
         try:
             found = json.loads(path.read_bytes())
             whose, stages = found["recipe"], found["stages"]
@@ -78,7 +79,7 @@ class Memory:
                 f"Running {recipe.path.name} there would throw its stages away.",
                 f"Name another folder:  rather run {recipe.path} FOLDER",
             )
-        return cls(recipe.folder, whose, stages)
+        return cls(recipe, stages)
 
     def asked(self, step: Step) -> Asked:
         """What the stage depends on: settings, and the content of what it reads."""
@@ -130,7 +131,9 @@ class Memory:
             self.finish(step, 0.0)
 
     def _write(self) -> None:
-        files.write_json(self.folder / FILE, {"recipe": self.recipe, "rather": __version__, "stages": self.stages})
+        """In the recipe's order, in whichever they began; stages that it no longer lists come last."""
+        stages = {name: self.stages[name] for name in [*self.order, *self.stages] if name in self.stages}
+        files.write_json(self.folder / FILE, {"recipe": self.recipe, "rather": __version__, "stages": stages})
 
     def _settings(self, step: Step) -> dict[str, Any]:
         return flattened(toml.read(self.folder / step.name / CONFIG))

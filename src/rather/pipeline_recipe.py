@@ -37,6 +37,7 @@ class StoryConfig(Config):
 
     stages: tuple[str, ...] = Field(min_length=1, description="VERB or VERB NAME, in order")
     rounds: int = Field(1, ge=1, description="2: steps 2 and 3 once more, on the newest policy with fresh rankings")
+    jobs: int | None = Field(None, ge=1, description="stages that run side by side; none: as many as are sensible")
 
 
 class WorldConfig(Config):
@@ -90,6 +91,7 @@ class Recipe:
     path: Path
     folder: Path
     steps: tuple[Step, ...]
+    jobs: int | None = None
 
     @classmethod
     def read(cls, path: Path, folder: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -114,7 +116,7 @@ class Recipe:
             _again(path, folder, one, given) if one.again else _step(path, folder, one.verb, one.name, given[one.name])
             for one in listed
         ]
-        return cls(path, folder, tuple(steps))
+        return cls(path, folder, tuple(steps), story.jobs)
 
 
 def _named(path: Path, words: str) -> tuple[str, str]:

@@ -88,22 +88,33 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         code = rather.main(args, prog_name="rather", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except RatherError as error:
-        _fail(error, args)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "rather"
-        _fail(RatherError(error.format_message(), do=f"{command} --help"), args)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except FloatingPointError as error:  # a loss that is not finite; the maths below imports nothing of ours
-        found, *rest = str(error).splitlines()
-        _fail(CheckFailed(found, *rest[:2]), args)
-    except MemoryError:
-        _fail(RatherError("There is not enough memory for this.", do="rather doctor says what this machine has."), args)
-    except OSError as error:  # a disk that is full, a folder that vanished: nobody's mistake in the code
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(BadFile(f"{where}{error.strerror or error}", do="rather doctor says what this machine has left."), args)
+    except Exception as error:  # of any kind: what is not from outside goes on as it is
+        said = in_words(error)
+        if said is None:
+            raise
+        _fail(said, args)
+
+
+def in_words(error: BaseException) -> RatherError | None:
+    """An error from outside as one of ours; None: it is a mistake in the code, and its traceback is wanted."""
+    match error:
+        case RatherError():
+            return error
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "rather"
+            return RatherError(error.format_message(), do=f"{command} --help")
+        case FloatingPointError():  # a loss that is not finite; the maths below imports nothing of ours
+            found, *rest = str(error).splitlines()
+            return CheckFailed(found, *rest[:2])
+        case MemoryError():
+            return RatherError("There is not enough memory for this.", do="rather doctor says what this machine has.")
+        case OSError():  # a disk that is full, a folder that vanished: nobody's mistake in the code
+            where = f"{error.filename}: " if error.filename else ""
+            return BadFile(f"{where}{error.strerror or error}", do="rather doctor says what this machine has left.")
+    return None
 
 
 def _fail(error: RatherError, args: Sequence[str]) -> None:

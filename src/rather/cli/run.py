@@ -13,19 +13,25 @@ from rather.cli.stage import sorted_out
 from rather.errors import BadSetting, visible
 from rather.pipeline import Told, story
 from rather.pipeline_memory import Memory, Why
+from rather.pipeline_order import beside
 from rather.pipeline_recipe import Recipe, Step, WorldConfig
+from rather.pipeline_side_by_side import usual_jobs
 from rather.toml import written
 
 
 @click.command("run", context_settings={"max_content_width": 120})
 @click.argument("words", nargs=-1, required=True, metavar="RECIPE.toml [RUN] [STAGE.KEY=VALUE]...")
 @click.option("--plan", is_flag=True, help="Only say which stages would run, why, and the verb of each.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Stages that run side by side; 1: one after the other.")
 @click.option("--json", "as_object", is_flag=True, help="One JSON object on standard output.")
-def command(words: tuple[str, ...], plan: bool, as_object: bool) -> None:
+def command(words: tuple[str, ...], plan: bool, jobs: int | None, as_object: bool) -> None:
     """Run every stage of a recipe, from a world or people's files to a report.
 
     A stage whose settings and inputs are what they were is not run again; one that was interrupted goes on. The story
     is in RUN, by default run/RECIPE. Each stage can be run alone by its own verb, which reads the same recipe.
+
+    Stages that do not read each other's results run side by side: --jobs, else jobs in the recipe's [story], else 2, or
+    1 where there is one core, a GPU, or a model that the recipe does not make itself: two may be too large.
     """
     folder, path, overrides = sorted_out(words)
     if path is None:
@@ -34,8 +40,9 @@ def command(words: tuple[str, ...], plan: bool, as_object: bool) -> None:
         )
     named = [word for word in words if "=" not in word and not word.endswith(".toml")]
     recipe = Recipe.read(path, folder if named else None, overrides)
+    jobs = jobs or recipe.jobs or usual_jobs(any(step.verb == "pretrain" for step in recipe.steps))
     if plan:
-        _plan(recipe, as_object)
+        _plan(recipe, jobs, as_object)
         return
 
     def stage(step: Step, why: Why | None) -> None:
@@ -43,7 +50,7 @@ def command(words: tuple[str, ...], plan: bool, as_object: bool) -> None:
         click.echo(head if why is None else f"\n{head}\n{_typed(step)}", err=as_object)
 
     with redirect_stdout(sys.stderr) if as_object else nullcontext():
-        done = story(recipe, Told(stage, lambda words: click.echo(visible(words), err=as_object)))
+        done = story(recipe, Told(stage, lambda words: click.echo(visible(words), err=as_object)), jobs)
     if as_object:
         click.echo(json.dumps({"run": str(recipe.folder), "recipe": str(path), "stages": done}))
         return
@@ -57,19 +64,24 @@ def command(words: tuple[str, ...], plan: bool, as_object: bool) -> None:
         click.echo(f"Ask the result:   rather sample {chat}{asked}   (or with words of your own: -p '...')")
 
 
-def _plan(recipe: Recipe, as_object: bool) -> None:
+def _plan(recipe: Recipe, jobs: int, as_object: bool) -> None:
     memory = Memory.of(recipe)
     rows, runs = [], False
+    free = beside(recipe) if jobs > 1 else {}
     for step in recipe.steps:
         why = memory.why(step, memory.asked(step))
         words = why.words if why else "after what runs before it" if runs else "as it was"
         runs = runs or why is not None
-        rows.append({"stage": step.name, "why": words, "command": ["rather", *step.command]})
+        rows.append(
+            {"stage": step.name, "why": words, "beside": free.get(step.name, []), "command": ["rather", *step.command]}
+        )
     if as_object:
         click.echo(json.dumps({"run": str(recipe.folder), "stages": rows}))
         return
     for step, row in zip(recipe.steps, rows, strict=True):
-        click.echo(f"{step.name:16} {visible(str(row['why']))}\n  {_typed(step)}")
+        near = free.get(step.name, [])
+        also = f"   (may run beside {', '.join(near[:3])}{', ...' if len(near) > 3 else ''})" if near else ""
+        click.echo(f"{step.name:16} {visible(str(row['why']))}{also}\n  {_typed(step)}")
 
 
 def _typed(step: Step) -> str:
