@@ -118,3 +118,81 @@ def test_rounds_that_cannot_be_are_refused_before_anything_starts(tmp_path, text
     (tmp_path / "r.toml").write_text(f"[story]\n{text}\n")
     with pytest.raises(BadSetting, match=says):
         Recipe.read(tmp_path / "r.toml", tmp_path / "run")
+
+
+# ---- DPO, which learns from rankings of what it says itself
+
+ONLINE = """
+[story]
+stages = ["sft", "rank", "rank rankings-few", "reward", "ppo", "best-of-n", "dpo dpo-first", "dpo", "measure"]
+rounds = 3
+
+[rankings-few]
+policies = ["sft"]
+prompts = 40
+
+[dpo]
+rankings = "{run}/rankings-few.jsonl"
+beta = 0.3
+
+[dpo-3]
+reference = "{run}/sft/checkpoint"
+"""
+
+
+@pytest.fixture
+def online(tmp_path: Path) -> Path:
+    (tmp_path / "r.toml").write_text(ONLINE)
+    return tmp_path / "r.toml"
+
+
+def test_a_dpo_behind_every_ppo_is_what_is_repeated_with_what_makes_its_rankings(online):
+    names = [one.name for one in Recipe.read(online, Path("run")).steps]
+    assert names[-6:] == ["dpo", "rankings-few-2", "dpo-2", "rankings-few-3", "dpo-3", "measure"]
+
+
+def test_dpo_ranks_the_newest_policy_and_goes_on_from_it(online):
+    story = Recipe.read(online, Path("run"))
+    rank, first, second, third = (step(story, name).settings for name in ("rankings-few-3", "dpo", "dpo-2", "dpo-3"))
+    assert (rank.policies, rank.prompts, rank.seed) == (("dpo-2",), 40, 2)
+    assert (second.model, second.rankings) == ("run/dpo/checkpoint", "run/rankings-few-2.jsonl")
+    assert (third.model, third.rankings) == ("run/dpo-2/checkpoint", "run/rankings-few-3.jsonl")
+    assert second.reference is None, "it is held against what it goes on from"
+    assert third.reference == "run/sft/checkpoint"
+    assert {k for k, v in second if v != getattr(first, k)} == {"model", "rankings"}
+
+
+def test_a_reference_that_is_named_stays_in_all_rounds(online):
+    online.write_text(ONLINE.replace("beta = 0.3", 'reference = "{run}/sft/checkpoint"'))
+    story = Recipe.read(online, Path("run"))
+    assert {step(story, name).settings.reference for name in ("dpo", "dpo-2", "dpo-3")} == {"run/sft/checkpoint"}
+
+
+def test_a_reward_model_ranks_where_the_rankings_are_those_of_best_of_n(online):
+    online.write_text(ONLINE.replace("rankings-few.jsonl", "best-of-n/rankings.jsonl"))
+    story = Recipe.read(online, Path("run"))
+    assert [one.name for one in story.steps][-5:] == ["best-of-n-2", "dpo-2", "best-of-n-3", "dpo-3", "measure"]
+    bon, dpo = (step(story, name).settings for name in ("best-of-n-3", "dpo-3"))
+    assert (bon.model, bon.seed, bon.rewards) == ("run/dpo-2/checkpoint", 2, None)
+    assert dpo.rankings == "run/best-of-n-3/rankings.jsonl"
+
+
+@pytest.mark.parametrize("name", ["dpo-2", "dpo-3", "rankings-few-2"])
+def test_the_verb_of_a_dpo_round_has_the_same_settings(online, name):
+    one = step(Recipe.read(online, Path("run")), name)
+    words = [word for word in one.command[1:] if word not in ("rank", "--name", "--out", name, f"{name}.jsonl")]
+    folder, path, overrides = sorted_out(words)
+    assert settings_of(type(one.settings), folder, path, overrides, name, one.verb) == one.settings
+
+
+def test_people_rank_for_dpo_where_no_program_does(tmp_path):
+    (tmp_path / "r.toml").write_text('[story]\nstages = ["sft", "dpo"]\nrounds = 2\n')
+    story = Recipe.read(tmp_path / "r.toml", Path("run"))
+    assert [one.name for one in story.steps] == ["sft", "dpo", "dpo-2"]
+    assert step(story, "dpo-2").settings.rankings == "run/rankings-2.jsonl"
+
+
+def test_a_ppo_behind_it_is_repeated_and_not_the_dpo(tmp_path):
+    (tmp_path / "r.toml").write_text('[story]\nstages = ["rank", "dpo", "reward", "ppo"]\nrounds = 2\n')
+    names = [one.name for one in Recipe.read(tmp_path / "r.toml", Path("run")).steps]
+    assert names[4:] == ["rankings-2", "reward-2", "ppo-2"]
