@@ -37,14 +37,13 @@ def command(task: str, size: str, threads: int, steps: int) -> None:
     torch.set_num_threads(threads)
     workload, shape = WORKLOADS[task], SIZES[size]
     batches = workload.batches(shape, 0, steps + 2)
-    make = {"sft": ours.sft, "dpo": ours.dpo}.get(task, ours.ranking)
-    gradients, adam = make(shape, 0)
-    for batch in batches[:2]:
-        gradients(batch)
+    gradients, adam = ours.LEARNERS[task](shape, batches, 0)
+    for number in range(2):
+        gradients(number)
         adam.step(LEARNING_RATE)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        for batch in batches[2:]:
-            gradients(batch)
+        for number in range(2, len(batches)):
+            gradients(number)
             adam.step(LEARNING_RATE)
     times = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
     total = sum(times.values())

@@ -49,16 +49,19 @@ def ranking_flops(size: Size, tree: Tree) -> float:
     return 3 * tree.size * size.body_flops
 
 
-def dpo_flops(size: Size, tree: Tree) -> float:
-    """Forward and backward of the policy and a forward of the reference, the prompt once in each."""
+def dpo_flops(size: Size, tree: Tree, known: bool) -> float:
+    """Forward and backward of the policy and a forward of the reference, the prompt once in each.
+
+    known: what the reference says was computed before, so its forward is not part of the step
+    """
     response_tokens = sum(len(response) for response in tree.responses)
-    return 4 * (tree.size * size.body_flops + response_tokens * size.head_flops)
+    return (3 if known else 4) * (tree.size * size.body_flops + response_tokens * size.head_flops)
 
 
 def needed_flops(task: str, size: Size, trees: Sequence[Tree]) -> float:
     """The least work one training step over these trees needs; attention scores are left out on both sides."""
     if task == "sft":
         return sum(sft_flops(size, tree.size, len(tree.responses[0])) for tree in trees)
-    if task == "dpo":
-        return sum(dpo_flops(size, tree) for tree in trees)
+    if task in ("dpo", "dpo-known"):
+        return sum(dpo_flops(size, tree, task == "dpo-known") for tree in trees)
     return sum(ranking_flops(size, tree) for tree in trees)

@@ -101,6 +101,7 @@ TASKS = {
         _of_workload("rank4", "rankings/s", ranking_peers("rank4")),
         _of_workload("rank9", "rankings/s", ranking_peers("rank9")),
         _of_workload("dpo", "pairs/s", dpo_peers),
+        _of_workload("dpo-known", "pairs/s", dpo_peers),
         *map(_of_generation, GENERATIONS),
     )
 }

@@ -13,6 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def shared_work(examples: Sequence[dict[str, Any]]) -> Work:
 def build(task: str, size: Size, seed: int, settings: Settings) -> tuple[Trainer, list[dict[str, Any]]]:
     """The trainer, and the first batch of the workload in the order of the workload, whatever the sampler does."""
     workload = WORKLOADS[task]
-    make = {"sft": _sft, "dpo": _dpo}.get(task, _ranking)
+    makers = {"sft": _sft, "dpo": _dpo, "dpo-known": partial(_dpo, known=True)}
+    make = makers.get(task, _ranking)
     return make(workload.trees(size, seed), workload.per_step[size.name], size, seed, settings)
 
 
@@ -174,9 +176,12 @@ def _ranking(
 
 
 def _dpo(
-    trees: list[Tree], per_step: int, size: Size, seed: int, settings: Settings
+    trees: list[Tree], per_step: int, size: Size, seed: int, settings: Settings, known: bool = False
 ) -> tuple[Trainer, list[dict[str, Any]]]:
-    """DPOTrainer tokenizes by itself, so it gets words; one word is one token, so the ids are those of the trees."""
+    """DPOTrainer tokenizes by itself, so it gets words; one word is one token, so the ids are those of the trees.
+
+    known: it reads all pairs with the reference, which is then the policy as it begins, before the first step
+    """
     rows = []
     for tree in trees:
         chosen, rejected = tree.responses
@@ -186,12 +191,12 @@ def _dpo(
                 "chosen": " " + words(chosen),
                 "rejected": " " + words(rejected),
                 UNITS: 1.0,
-                FLOPS: dpo_flops(size, tree),
+                FLOPS: dpo_flops(size, tree, known),
             }
         )
-    args = DPOConfig(max_length=None, beta=BETA, **_arguments(per_step, seed, settings))
+    args = DPOConfig(max_length=None, beta=BETA, precompute_ref_log_probs=known, **_arguments(per_step, seed, settings))
     policy = language_model(size, seed, settings.attention, settings.dtype)
-    reference = language_model(size, seed, settings.attention, settings.dtype)
+    reference = None if known else language_model(size, seed, settings.attention, settings.dtype)
     order = by_length([tree.longest for tree in trees], per_step, seed)
     dataset = Dataset.from_list([rows[index] for index in order])
     trainer = DPOTrainer(policy, reference, args, train_dataset=dataset, processing_class=tokenizer(size))

@@ -16,6 +16,7 @@ PROMPT_MEAN, RESPONSE_MEAN, LONGEST = 96, 48, 256
 LENGTH_SIGMA = 0.5
 PACKED_ROW = 512  # tokens, for a system that packs demonstrations: none is longer
 STEPS = 64  # in the pool; a longer run goes through it again
+STEPS_KNOWN = 16  # in that of `dpo-known`: before the first step the reference reads them all
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Workload:
     task: str
     responses: int  # K
     per_step: dict[str, int]  # by size: demonstrations, rankings or pairs per optimizer step
+    pool: int = STEPS
 
-    def trees(self, size: Size, seed: int, steps: int = STEPS) -> list[Tree]:
+    def trees(self, size: Size, seed: int, steps: int | None = None) -> list[Tree]:
         """per_step * steps trees, responses best first; the same seed gives the same trees in every process."""
         rng = np.random.default_rng([seed, self.responses])
         return [
@@ -33,10 +35,10 @@ class Workload:
                 responses=tuple(self._response(rng, size.vocab) for _ in range(self.responses)),
                 key=str(index),
             )
-            for index in range(self.per_step[size.name] * steps)
+            for index in range(self.per_step[size.name] * (steps or self.pool))
         ]
 
-    def batches(self, size: Size, seed: int, steps: int = STEPS) -> list[list[Tree]]:
+    def batches(self, size: Size, seed: int, steps: int | None = None) -> list[list[Tree]]:
         trees, step = self.trees(size, seed, steps), self.per_step[size.name]
         return [trees[start : start + step] for start in range(0, len(trees), step)]
 
@@ -55,6 +57,7 @@ WORKLOADS = {
     "rank4": Workload("rank4", 4, {"mini": 4, "gpt2": 2}),
     "rank9": Workload("rank9", 9, {"mini": 4, "gpt2": 2}),
     "dpo": Workload("dpo", 2, {"mini": 16, "gpt2": 4}),
+    "dpo-known": Workload("dpo-known", 2, {"mini": 16, "gpt2": 4}, STEPS_KNOWN),
 }
 
 

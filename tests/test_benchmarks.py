@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is not installed: it lives beside `src`
 
-from benchmarks import generate, parts
+from benchmarks import generate, ours, parts
 from benchmarks.compare import QUICK, Runner, alternate, choose, compare, judge, same_work, warmed
 from benchmarks.generation import GENERATIONS, Generation
 from benchmarks.measure import Comparison, cpu, is_clean, usual_probe
@@ -115,7 +115,8 @@ def test_needed_flops_count_the_prompt_once() -> None:
     tree = Tree(np.arange(2, 7), (np.array([2, 1]), np.array([2, 3, 1])))  # P = 5, responses of 2 and 3
     b, h = MINI.body_flops, MINI.head_flops
     assert ranking_flops(MINI, tree) == 3 * (5 + 2 + 3) * b
-    assert dpo_flops(MINI, tree) == 4 * ((5 + 2 + 3) * b + (2 + 3) * h)
+    assert dpo_flops(MINI, tree, known=False) == 4 * ((5 + 2 + 3) * b + (2 + 3) * h)
+    assert needed_flops("dpo-known", MINI, [tree]) == 3 * ((5 + 2 + 3) * b + (2 + 3) * h), "no reference in the step"
     assert sft_flops(MINI, tokens=7, response_tokens=2) == 3 * (7 * b + 2 * h)
     one = Tree(tree.prompt, tree.responses[:1])
     assert needed_flops("sft", MINI, [one, one]) == 2 * sft_flops(MINI, 7, 2)
@@ -355,6 +356,20 @@ def test_results_keep_other_rows_which_say_what_machine_they_are_of(tmp_path: Pa
 
 
 # TRL itself
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("task", ["sft", "rank4", "dpo", "dpo-known"])
+def test_the_first_batch_has_the_loss_and_the_gradient_norm_that_trl_finds(task: str) -> None:
+    pytest.importorskip("trl")
+    from benchmarks import trl_peer  # an extra, not installed everywhere
+
+    size = replace(TINY, name="mini")  # which says how many examples make a step
+    gradients, adam = ours.LEARNERS[task](size, WORKLOADS[task].batches(size, seed=0), 0)
+    mine = Ready(gradients(0), ours.norm_of(adam))
+    theirs = Ready(*trl_peer.first_batch(*trl_peer.build(task, size, 0, trl_peer.Settings("fp32", "sdpa"))))
+    assert same_work(mine, theirs)
+    assert theirs.gradient_norm > 0.01
 
 
 @pytest.mark.peers

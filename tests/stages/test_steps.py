@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -11,10 +9,14 @@ import torch.nn.functional as F
 
 from families import tiny_family
 from rather.batches.trees import Tree
-from rather.losses import dpo_loss, ranking_loss
+from rather.losses import ranking_loss
+from rather.models.heads import RewardModel
 from rather.models.logprobs import use_trees
+from rather.stages.dpo_steps import Preferring, preference_gradients
 from rather.stages.optim import Adam
-from rather.stages.steps import Share, dpo_gradients, ranking_gradients, sft_gradients
+from rather.stages.reward_data import Judged, says_something
+from rather.stages.reward_loss import Comparing, reward_gradients
+from rather.stages.steps import Share, sft_gradients
 
 
 def trees_of(seed: int, *shapes: tuple[int, tuple[int, ...]]) -> list[Tree]:
@@ -23,10 +25,21 @@ def trees_of(seed: int, *shapes: tuple[int, tuple[int, ...]]) -> list[Tree]:
     return [Tree(draw(p), tuple(draw(r) for r in responses)) for p, responses in shapes]
 
 
+def ranked(tree: Tree, ranks: list[int]) -> Judged:
+    return Judged(tree, np.array([ranks]), np.full((1, len(ranks)), np.nan), (), ())
+
+
 DEMONSTRATIONS = trees_of(0, (7, (5,)), (12, (9,)), (1, (30,)), (40, (20,)), (33, (60,)))
-PAIRS = trees_of(1, (7, (5, 8)), (12, (9, 1)), (1, (30, 2)), (40, (20, 33)))
-RANKINGS = trees_of(2, (7, (5, 8, 3, 3)), (12, (9, 1)), (5, (3, 2, 6, 4, 4, 9, 1, 2, 3)), (2, (4, 5, 6)))
-RANKS = [[2, 1, 3, 3], [1, 2], [5, 1, 2, 2, 3, 6, 6, 4, 1], [1, 1, 1]]
+PAIRS = [ranked(tree, [1, 2]) for tree in trees_of(1, (7, (5, 8)), (12, (9, 1)), (1, (30, 2)), (40, (20, 33)))]
+RANKINGS = [
+    ranked(tree, ranks)
+    for tree, ranks in zip(
+        trees_of(2, (7, (5, 8, 3, 3)), (12, (9, 1)), (5, (3, 2, 6, 4, 4, 9, 1, 2, 3))),
+        [[2, 1, 3, 3], [1, 2], [5, 1, 2, 2, 3, 6, 6, 4, 1]],
+        strict=True,
+    )
+]
+TIED = ranked(*trees_of(3, (2, (4, 5, 6))), [1, 1, 1])
 
 
 def tree_model(seed: int = 0):
@@ -45,18 +58,11 @@ def plain_logprob(model, tree: Tree, k: int) -> torch.Tensor:
     return logps.gather(1, ids[0, start:, None])[:, 0]
 
 
-class Scored(torch.nn.Module):
-    """A body with a scalar head, for these tests."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = tiny_family("llama").model
-        self.head = torch.nn.Linear(32, 1)
-        torch.manual_seed(3)
-        torch.nn.init.normal_(self.head.weight)
-
-    def score(self, last: torch.Tensor) -> torch.Tensor:
-        return self.head(last)[:, 0]
+def reward_model() -> RewardModel:
+    head = torch.nn.Linear(32, 1)
+    torch.manual_seed(3)
+    torch.nn.init.normal_(head.weight)
+    return RewardModel(tiny_family("llama").model, head)
 
 
 def sft(share):
@@ -66,16 +72,19 @@ def sft(share):
 
 
 def dpo(share):
-    policy, reference = tree_model(), tree_model(seed=1)
+    policy, reference = tree_model(), tiny_family("llama", 1)
     adam = Adam(policy)
-    return dpo_gradients(policy, reference, PAIRS, partial(dpo_loss, beta=0.1), share), adam
+    with torch.no_grad():
+        known = torch.tensor([[plain_logprob(reference, pair.tree, k).sum() for k in (0, 1)] for pair in PAIRS])
+    return preference_gradients(policy, PAIRS, known, Preferring(), share).loss, adam
 
 
-def ranking(share):
-    model = Scored()
+def ranking(share, batch=RANKINGS):
+    model = reward_model()
     use_trees(model.body)
     adam = Adam(model)
-    return ranking_gradients(model.body, model.score, RANKINGS, RANKS, share), adam
+    once = np.ones((len(batch), 1), dtype=np.float32)
+    return reward_gradients(model, batch, once, Comparing(), torch.zeros(()), share)[0], adam
 
 
 def plain_sft():
@@ -84,34 +93,24 @@ def plain_sft():
     return -logps.mean(), model
 
 
-def plain_dpo():
-    policy, reference = tiny_family("llama"), tiny_family("llama", 1)
-    total = torch.zeros(())
-    for tree in PAIRS:
-        ratio = [
-            plain_logprob(policy, tree, k).sum() - plain_logprob(reference, tree, k).sum().detach() for k in (0, 1)
-        ]
-        total = total - F.logsigmoid(0.1 * (ratio[0] - ratio[1]))
-    return total / len(PAIRS), policy
-
-
 def plain_ranking():
-    model = Scored()
+    model = reward_model()
     total = torch.zeros(())
-    for tree, ranks in zip(RANKINGS, RANKS, strict=True):
-        scores = [model.score(model.body(ids_of(tree, k)).last_hidden_state[:, -1])[0] for k in range(len(ranks))]
+    for one in RANKINGS:
+        (ranks,) = one.ranks
+        scores = [model.score(ids_of(one.tree, k))[0] for k in range(len(ranks))]
         pairs = [
             -F.logsigmoid(scores[i] - scores[j])
             for i in range(len(ranks))
             for j in range(len(ranks))
             if ranks[i] < ranks[j]
         ]
-        total = total + (torch.stack(pairs).mean() if pairs else 0)
+        total = total + torch.stack(pairs).mean()
     return total / len(RANKINGS), model
 
 
 @pytest.mark.parametrize("budget", [1, 70, 10_000])
-@pytest.mark.parametrize(("ours", "plain"), [(sft, plain_sft), (dpo, plain_dpo), (ranking, plain_ranking)])
+@pytest.mark.parametrize(("ours", "plain"), [(sft, plain_sft), (ranking, plain_ranking)])  # DPO's: test_dpo.py
 def test_a_batch_of_trees_equals_the_plain_computation_at_any_budget(ours, plain, budget):
     expected, model = plain()
     expected.backward()
@@ -135,14 +134,12 @@ def test_the_shares_of_the_workers_add_up_to_the_whole(ours, workers):
 
 
 def test_a_prompt_that_is_all_ties_teaches_nothing():
-    _, adam = ranking(Share(1000))
-    model = Scored()
-    use_trees(model.body)
-    tied = Adam(model)
-    loss = ranking_gradients(model.body, model.score, RANKINGS[3:], RANKS[3:], Share(1000))
-    assert loss == 0
-    assert not any(gradient.any() for gradient in tied.gradients())
-    assert any(gradient.any() for gradient in adam.gradients())
+    assert not says_something(TIED, ties=False), "so the stage leaves it out"
+    loss, alone = ranking(Share(1000))
+    diluted, with_it = ranking(Share(1000), [*RANKINGS, TIED])
+    assert diluted == pytest.approx(loss * 3 / 4)
+    for expected, gradient in zip(alone.gradients(), with_it.gradients(), strict=True):
+        torch.testing.assert_close(gradient, expected * 3 / 4, atol=1e-6, rtol=1e-5)
 
 
 def test_a_mean_over_prompts_is_not_a_mean_over_pairs():

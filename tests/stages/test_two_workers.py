@@ -26,7 +26,7 @@ def work(folder: Path) -> None:
             loss, adam = step(Share(70, rank, size))
             gradients = adam.gradients()
             parallel.all_reduce_in_place(gradients)
-            total = parallel.global_sum(loss)
+            total = loss if name == "dpo" else parallel.global_sum(loss)  # DPO's comes summed
             if parallel.is_first():
                 torch.save({"loss": total, "gradients": gradients}, folder / f"{name}.pt")
 

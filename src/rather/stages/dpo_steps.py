@@ -8,7 +8,7 @@ prompt has fewer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from rather.batches.packing import Row
 from rather.batches.trees import Tree
 from rather.losses import (
+    PreferenceLoss,
     conservative_dpo_loss,
     dpo_loss,
     hinge_loss,
@@ -34,7 +35,9 @@ from rather.parallel import all_reduce_sum, global_sum
 from rather.stages.dpo_config import DPOConfig, Form
 from rather.stages.reward_data import Judged, pairs_of
 from rather.stages.reward_loss import table_of
-from rather.stages.steps import PairLoss, Share
+from rather.stages.steps import Share
+
+PairLoss = Callable[[Tensor, Tensor, Tensor, Tensor], PreferenceLoss]  # of (chosen, rejected, ref_chosen, ref_rejected)
 
 
 @dataclass(frozen=True)
