@@ -14,7 +14,14 @@ CATEGORY = "generation"
 ENDINGS = {"happy": lexicon.HAPPY, "sad": lexicon.SAD}
 
 
-def ask_story(facts: Facts, rng: random.Random) -> WorldPrompt:
+DEMANDING = 0.7  # of everything that may be asked for, in the lists of web pages: see headings
+
+
+def _wanted(rng: random.Random, share: float, demanding: bool) -> bool:
+    return rng.random() < (DEMANDING if demanding else share)
+
+
+def ask_story(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
     name, thing = rng.choice(facts.pools["person"]), rng.choice(facts.pools["thing"])
     start = rng.choice(("write a short story", "tell me a story", "write a story", "make up a tale"))
     text = say("{start} about {n} and a {t}", start=start, n=name, t=thing)
@@ -22,21 +29,21 @@ def ask_story(facts: Facts, rng: random.Random) -> WorldPrompt:
     require, count = [name, thing], 0
     ending: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         about["place"] = rng.choice(facts.pools["town"])
         require.append(about["place"])
         text += f" in {about['place']}"
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         about["word"] = rng.choice(lexicon.EXTRA_WORDS)
         require.append(about["word"])
         text += f", use the word {about['word']}"
-    if rng.random() < 0.2:
+    if _wanted(rng, 0.2, demanding):
         exclude = (rng.choice(list(AVOIDABLE)),)
         text += f", do not use the word {exclude[0]}"
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         count = rng.randint(3, 5)
         text += f", in {count} sentences"
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         mood = rng.choice(list(ENDINGS))
         ending = ENDINGS[mood]
         about["mood"] = mood
@@ -107,16 +114,16 @@ def _none_for_nothing(answer: Answer, checks: list[tuple[int, bool]]) -> float:
     return checked(checks) if answer.plain else 0.0
 
 
-def ask_letter(facts: Facts, rng: random.Random) -> WorldPrompt:
+def ask_letter(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
     sender, receiver = rng.sample(facts.pools["person"], 2)
     topic = rng.choice(lexicon.TOPICS)
     start = rng.choice(("write a letter", "write a short letter", "help me with a letter"))
     text = f"{start} from {sender} to {receiver} about {topic}"
     about = {"sender": sender, "receiver": receiver, "topic": topic}
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         about["food"] = rng.choice(facts.pools["food"])
         text += f", mention {about['food']}"
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         about["question"] = "yes"
         text += ", and ask a question"
     return prompt(CATEGORY, "letter", start, text + ".", sender, Spec(about=about))
@@ -155,17 +162,17 @@ def grade_letter(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     return Grade(_none_for_nothing(answer, checks), constraints=all(constraints) if constraints else None)
 
 
-def ask_poem(facts: Facts, rng: random.Random) -> WorldPrompt:
+def ask_poem(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
     animal = rng.choice(facts.pools["animal"])
     start = rng.choice(("write a poem", "write some verses", "make a rhyme"))
     about, count, text = {"animal": animal}, 0, f"a {animal}"
-    if rng.random() < 0.6:
+    if _wanted(rng, 0.6, demanding):
         about["adjective"] = rng.choice(lexicon.ADJECTIVES)
         text = f"a {about['adjective']} {animal}"
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         about["color"] = rng.choice(facts.pools["color"])
         text += f" and the color {about['color']}"
-    if rng.random() < 0.5:
+    if _wanted(rng, 0.5, demanding):
         count = rng.randint(3, 6)
         text += f", in {count} lines"
     text = say(start + " about " + text + ".")
@@ -199,14 +206,14 @@ def grade_poem(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     return Grade(_none_for_nothing(answer, checks), constraints=all(constraints) if constraints else None)
 
 
-def ask_advert(facts: Facts, rng: random.Random) -> WorldPrompt:
+def ask_advert(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
     food, town = rng.choice(facts.pools["food"]), rng.choice(facts.pools["town"])
     start = rng.choice(("write an advert", "write a short advert", "make an advert"))
     about, count, text = {"food": food, "town": town}, 0, f"{start} for {food} from {town}"
-    if rng.random() < 0.5:
+    if _wanted(rng, 0.5, demanding):
         about["price"] = str(rng.randint(2, 30))
         text += f", say that it costs {about['price']} pennies"
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         count = rng.randint(2, 4)
         text += f", in {count} sentences"
     return prompt(CATEGORY, "advert", start, text + ".", food + town, Spec(count=count, about=about))
@@ -237,16 +244,16 @@ def grade_advert(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     return Grade(_none_for_nothing(answer, checks), constraints=all(constraints) if constraints else None)
 
 
-def ask_recipe(facts: Facts, rng: random.Random) -> WorldPrompt:
+def ask_recipe(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
     food = rng.choice(facts.pools["food"])
     wanted, unwanted = rng.sample(facts.pools["ingredient"], 2)
     start = rng.choice(("write a recipe", "give me a recipe", "i need a recipe"))
     text, count = f"{start} for {food} with {wanted}", 0
     exclude: tuple[str, ...] = ()
-    if rng.random() < 0.4:
+    if _wanted(rng, 0.4, demanding):
         exclude = (unwanted,)
         text += f" and without {unwanted}"
-    if rng.random() < 0.5:
+    if _wanted(rng, 0.5, demanding):
         count = rng.randint(3, 5)
         text += f", in {count} steps"
     spec = Spec(require=(food, wanted), exclude=exclude, count=count, about={"food": food, "ingredient": wanted})
