@@ -24,6 +24,7 @@ from rather.stages.grpo_rewards import Rewards
 from rather.stages.grpo_steps import Groups, advantages_of, branches, counting, group_gradients, group_logprobs
 from rather.stages.optim import Adam
 from rather.stages.ppo_checks import SelfTest
+from rather.stages.ppo_config import PPOConfig
 from rather.stages.steps import Share
 from rather.verifiers import Verdict, VerifierFailed
 
@@ -322,3 +323,11 @@ def test_what_is_missing_or_wrong_is_said(story, words, error, said):
     with pytest.raises(error, match=said):
         verb(story, *QUICK, *words)
     assert not (story / "grpo").exists()
+
+
+def test_a_batch_is_whole_minibatches_or_less_than_one():
+    for config in (GRPOConfig, PPOConfig):
+        with pytest.raises(ValueError, match="batch_size=12 is not a multiple of minibatch_size=8"):
+            config(batch_size=12, minibatch_size=8)
+        assert config(batch_size=24, minibatch_size=8, inner_epochs=2).updates == 6
+    assert GRPOConfig(batch_size=4, minibatch_size=8, ptx_coef=1.0, ptx_ratio=0.5).ptx_examples == 2

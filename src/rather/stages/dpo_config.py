@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from rather.config import Config
 from rather.models.lora import LoRA
+from rather.stages.batch_sizes import ptx_rows
 
 Form = Literal["sigmoid", "ipo", "hinge", "conservative", "robust", "plackett-luce"]
 
@@ -69,4 +70,4 @@ class DPOConfig(Config):
     @property
     def ptx_examples(self) -> int:
         """Rows of pretraining text in one step."""
-        return max(1, round(self.ptx_ratio * self.batch_size)) if self.ptx_coef else 0
+        return ptx_rows(self.ptx_coef, self.ptx_ratio, self.batch_size)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from rather.config import Config, with_preset
 from rather.models.lora import LoRA
 from rather.rollout import Sampling
+from rather.stages.batch_sizes import ptx_rows, whole_minibatches
 
 # What differs from the defaults, which are those of Shao et al. 2024 (DeepSeekMath).
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -100,14 +101,13 @@ class GRPOConfig(Config):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.batch_size % min(self.minibatch_size, self.batch_size):
-            raise ValueError(f"batch_size={self.batch_size} is not a multiple of minibatch_size={self.minibatch_size}")
+        whole_minibatches(self.batch_size, self.update_size)
         return self
 
     @property
     def updates(self) -> int:
         """Of the policy, in one iteration."""
-        return self.inner_epochs * (self.batch_size // self.update_size)
+        return self.inner_epochs * whole_minibatches(self.batch_size, self.update_size)
 
     @property
     def update_size(self) -> int:
@@ -116,7 +116,7 @@ class GRPOConfig(Config):
     @property
     def ptx_examples(self) -> int:
         """Rows of pretraining text in one update."""
-        return max(1, round(self.ptx_ratio * self.update_size)) if self.ptx_coef else 0
+        return ptx_rows(self.ptx_coef, self.ptx_ratio, self.update_size)
 
     def sampling(self) -> Sampling:
         return Sampling(

@@ -15,6 +15,7 @@ from rather.advantages import AdaptiveKL, FixedKL
 from rather.config import Config, with_preset
 from rather.models.lora import LoRA
 from rather.rollout import Sampling
+from rather.stages.batch_sizes import ptx_rows, whole_minibatches
 
 Alarm = Literal[
     "negative_kl",
@@ -188,8 +189,7 @@ class PPOConfig(Config):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.batch_size % self.minibatch_size:
-            raise ValueError(f"batch_size={self.batch_size} is not a multiple of minibatch_size={self.minibatch_size}")
+        whole_minibatches(self.batch_size, self.minibatch_size)
         if self.kl_target is not None and self.kl_horizon < self.batch_size:
             raise ValueError(
                 f"kl_horizon={self.kl_horizon} is less than batch_size={self.batch_size}: one batch would move beta by "
@@ -206,12 +206,12 @@ class PPOConfig(Config):
     @property
     def updates(self) -> int:
         """Of the policy, in one iteration."""
-        return self.inner_epochs * (self.batch_size // self.minibatch_size)
+        return self.inner_epochs * whole_minibatches(self.batch_size, self.minibatch_size)
 
     @property
     def ptx_examples(self) -> int:
         """Rows of pretraining text in one update."""
-        return max(1, round(self.ptx_ratio * self.minibatch_size)) if self.ptx_coef else 0
+        return ptx_rows(self.ptx_coef, self.ptx_ratio, self.minibatch_size)
 
     def sampling(self) -> Sampling:
         return Sampling(max_new_tokens=self.max_new_tokens, temperature=self.temperature, slots=self.slots)
