@@ -102,7 +102,7 @@ def results(folder: Path) -> dict[str, dict[str, str]]:
     return {name: read_done(folder / name)["files"] for name in NAMES}
 
 
-def until(true, seconds: float = 60) -> None:
+def until(true, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it takes too long"
