@@ -9,6 +9,8 @@ models     the same random weights for both systems
 generation what is generated                                      (no torch)
 generate   our sampler and transformers' generate
 trl_peer   TRL, driven through its own trainers
+trl_grpo   the same for GRPO
 ours       our training steps
+ours_grpo  our stage of GRPO
 run        the command
 """

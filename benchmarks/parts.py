@@ -28,7 +28,7 @@ PARTS = {
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--task", type=click.Choice(list(WORKLOADS)), default="sft", show_default=True)
+@click.option("--task", type=click.Choice(list(ours.LEARNERS)), default="sft", show_default=True)
 @click.option("--size", type=click.Choice(list(SIZES)), default="mini", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=4, show_default=True)

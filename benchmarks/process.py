@@ -58,8 +58,9 @@ class Step:
 class Ready:
     """What the first batch comes to, before any optimizer step: both systems must say the same.
 
-    loss: of training; for generation the mean negative log-likelihood of what was said
-    gradient_norm: of training
+    loss: of training; for generation the mean negative log-likelihood of what was said, for GRPO that generates the
+        mean entropy there
+    gradient_norm: of training on given examples
     tokens: said by generation
     """
 

@@ -58,10 +58,29 @@ def dpo_flops(size: Size, tree: Tree, known: bool) -> float:
     return (3 if known else 4) * (tree.size * size.body_flops + response_tokens * size.head_flops)
 
 
+def group_flops(size: Size, prompt: int, responses: Sequence[float], drawn: bool) -> float:
+    """GRPO: forward and backward of the policy and a forward of the reference, as in DPO.
+
+    responses: their lengths
+    drawn: by the policy, in this step: the prompt once for all of them, and no forward of their last tokens
+    """
+    tokens = sum(responses)
+    learned = 4 * ((prompt + tokens) * size.body_flops + tokens * size.head_flops)
+    if not drawn:
+        return learned
+    return learned + (prompt + tokens - len(responses)) * size.body_flops + tokens * size.head_flops
+
+
 def needed_flops(task: str, size: Size, trees: Sequence[Tree]) -> float:
     """The least work one training step over these trees needs; attention scores are left out on both sides."""
     if task == "sft":
         return sum(sft_flops(size, tree.size, len(tree.responses[0])) for tree in trees)
+    if task in ("grpo", "grpo-update"):
+        lengths = [[len(response) for response in tree.responses] for tree in trees]
+        return sum(
+            group_flops(size, len(tree.prompt), of_tree, task == "grpo")
+            for tree, of_tree in zip(trees, lengths, strict=True)
+        )
     if task in ("dpo", "dpo-known"):
         return sum(dpo_flops(size, tree, task == "dpo-known") for tree in trees)
     return sum(ranking_flops(size, tree) for tree in trees)

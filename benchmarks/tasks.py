@@ -1,4 +1,4 @@
-"""What is compared. A later stage (PPO, GRPO) is one more entry of `tasks`."""
+"""What is compared. A later stage (PPO) is one more entry of `TASKS`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
-from benchmarks.generation import GENERATIONS
+from benchmarks.generation import GENERATIONS, GRPO
 from benchmarks.process import System
-from benchmarks.sizes import Size, needed_flops
+from benchmarks.sizes import Size, group_flops, needed_flops
 from benchmarks.workload import PACKED_ROW, PROMPT_MEAN, RESPONSE_MEAN, WORKLOADS
 
 
@@ -70,14 +70,56 @@ def dpo_peers(size: Size) -> list[System]:
     ]
 
 
-def _of_workload(name: str, unit: str, peers: Callable[[Size], Sequence[System]]) -> Task:
+def _grpo(name: str, groups: int | None, weights: str, attention: str, **others: Any) -> System:
+    """groups: in one forward; None is the whole step"""
+    micro_batch = None if groups is None else groups * GRPO.samples
+    settings = {"weights": weights, "attention": attention, "micro_batch": micro_batch}
+    return System(name, "benchmarks.trl_grpo:run", {"settings": settings, **others})
+
+
+def update_peers(size: Size) -> list[System]:
+    """Of GRPO with given samples. Candidates and why they are there: docs/benchmarks.md."""
+    return [
+        _grpo("bf16, eager, sorted, group by group", 1, "bf16", "eager", apart=True),
+        _grpo("bf16, eager, sorted, two groups at a time", 2, "bf16", "eager", apart=True),
+        _grpo("bf16, eager, sorted", None, "bf16", "eager"),
+        _grpo("bf16, sdpa, sorted, group by group", 1, "bf16", "sdpa", apart=True),
+        _grpo("fp32 masters, eager, sorted, group by group", 1, "fp32 masters", "eager", apart=True),
+        _grpo("fp32, sdpa, sorted, group by group", 1, "fp32", "sdpa", apart=True),
+    ]
+
+
+def grpo_peers(size: Size) -> list[System]:
+    """Of GRPO that draws its samples: all of a step at once, and then learns from two groups at a time."""
+    return [
+        _grpo("bf16, eager, static cache", 2, "bf16", "eager", cache="static"),
+        _grpo("bf16, eager, dynamic cache", 2, "bf16", "eager", cache="dynamic"),
+        _grpo("bf16, sdpa, static cache", 2, "bf16", "sdpa", cache="static"),
+        _grpo("bf16, eager, static cache, all groups in one forward", None, "bf16", "eager", cache="static"),
+        _grpo("bf16, eager, static cache, two groups drawn at a time", 2, "bf16", "eager", cache="static", apart=True),
+        _grpo("bf16, eager, continuous batching", 2, "bf16", "eager", cache="continuous"),
+        _grpo("fp32 masters, eager, static cache", 2, "fp32 masters", "eager", cache="static"),
+        _grpo("fp32, sdpa, static cache", 2, "fp32", "sdpa", cache="static"),
+    ]
+
+
+def _of_workload(
+    name: str, unit: str, peers: Callable[[Size], Sequence[System]], ours: str = "benchmarks.ours:run"
+) -> Task:
     workload = WORKLOADS[name]
 
     def flops_per_unit(size: Size) -> float:
         trees = workload.trees(size, seed=0)
         return needed_flops(name, size, trees) / workload.units(trees)
 
-    return Task(name, unit, flops_per_unit, System("ours", "benchmarks.ours:run"), "trl", peers)
+    return Task(name, unit, flops_per_unit, System("ours", ours), "trl", peers)
+
+
+def drawn_group_flops(size: Size) -> float:
+    """Of an average group that GRPO draws itself."""
+    trees = WORKLOADS["grpo"].trees(size, seed=0)
+    lengths = [GRPO.mean_length(size)] * GRPO.samples
+    return sum(group_flops(size, len(tree.prompt), lengths, drawn=True) for tree in trees) / len(trees)
 
 
 def generation_peers(size: Size) -> list[System]:
@@ -102,6 +144,8 @@ TASKS = {
         _of_workload("rank9", "rankings/s", ranking_peers("rank9")),
         _of_workload("dpo", "pairs/s", dpo_peers),
         _of_workload("dpo-known", "pairs/s", dpo_peers),
+        _of_workload("grpo-update", "groups/s", update_peers, "benchmarks.ours_grpo:run"),
+        Task("grpo", "groups/s", drawn_group_flops, System("ours", "benchmarks.ours_grpo:run"), "trl", grpo_peers),
         *map(_of_generation, GENERATIONS),
     )
 }

@@ -28,7 +28,7 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, S
 from benchmarks.models import language_model, reward_model, tokenizer
 from benchmarks.process import Turns, Work
 from benchmarks.sizes import SIZES, Size, dpo_flops, ranking_flops, sft_flops
-from benchmarks.workload import BETA, CLIP, EOS, LEARNING_RATE, PACKED_ROW, WORKLOADS
+from benchmarks.workload import BETA, CLIP, LEARNING_RATE, PACKED_ROW, WORKLOADS, words
 from rather.batches.trees import Tree
 
 UNITS, FLOPS = "units", "flops"  # columns of ours beside TRL's
@@ -61,6 +61,7 @@ def quiet() -> None:
     transformers.logging.set_verbosity_error()
     logging.getLogger("trl").setLevel(logging.ERROR)
     disable_progress_bar()
+    transformers.logging.disable_progress_bar()
 
 
 class AtEachStep(TrainerCallback):
@@ -112,7 +113,7 @@ def build(task: str, size: Size, seed: int, settings: Settings) -> tuple[Trainer
     return make(workload.trees(size, seed), workload.per_step[size.name], size, seed, settings)
 
 
-def _arguments(per_step: int, seed: int, settings: Settings) -> dict[str, Any]:
+def arguments(per_step: int, seed: int, settings: Settings) -> dict[str, Any]:
     micro = settings.micro_batch or per_step
     assert per_step % micro == 0, f"micro-batches of {micro} do not make up a step of {per_step} examples"
     return {
@@ -150,7 +151,7 @@ def _sft(
     args = SFTConfig(
         packing=packed,
         max_length=PACKED_ROW,
-        **_arguments(settings.packed_rows or per_step, seed, settings),
+        **arguments(settings.packed_rows or per_step, seed, settings),
     )
     model = language_model(size, seed, settings.attention, settings.dtype)
     dataset = Dataset.from_list([rows[index] for index in order])
@@ -169,7 +170,7 @@ def _ranking(
         rows += [{"chosen_ids": chosen, "rejected_ids": rejected, **share} for chosen, rejected in pairs]
     per_step *= len(pairs)
     order = by_length([max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows], per_step, seed)
-    args = RewardConfig(max_length=None, **_arguments(per_step, seed, settings))
+    args = RewardConfig(max_length=None, **arguments(per_step, seed, settings))
     model = reward_model(size, seed, settings.attention, settings.dtype)
     dataset = Dataset.from_list([rows[index] for index in order])
     return RewardTrainer(model, args, train_dataset=dataset, processing_class=tokenizer(size)), rows[:per_step]
@@ -194,7 +195,7 @@ def _dpo(
                 FLOPS: dpo_flops(size, tree, known),
             }
         )
-    args = DPOConfig(max_length=None, beta=BETA, precompute_ref_log_probs=known, **_arguments(per_step, seed, settings))
+    args = DPOConfig(max_length=None, beta=BETA, precompute_ref_log_probs=known, **arguments(per_step, seed, settings))
     policy = language_model(size, seed, settings.attention, settings.dtype)
     reference = None if known else language_model(size, seed, settings.attention, settings.dtype)
     order = by_length([tree.longest for tree in trees], per_step, seed)
@@ -215,10 +216,6 @@ def by_length(lengths: Sequence[int], per_step: int, seed: int) -> list[int]:
     return [index for step in steps for index in step]
 
 
-def words(tokens: Any) -> str:
-    return " ".join("</s>" if token == EOS else str(token) for token in tokens)
-
-
 def first_batch(trainer: Trainer, examples: list[dict[str, Any]]) -> tuple[float, float]:
     """Loss and gradient norm of the first batch through TRL's own training step, weights left as they were."""
     micro = trainer.args.per_device_train_batch_size
@@ -230,6 +227,11 @@ def first_batch(trainer: Trainer, examples: list[dict[str, Any]]) -> tuple[float
     assert model is not None, "the trainer was built from a model"
     trainer.current_gradient_accumulation_steps = len(batches)
     loss = sum(trainer.training_step(model, batch, trained).item() for batch in batches)
+    return loss, gradient_norm(model)
+
+
+def gradient_norm(model: torch.nn.Module) -> float:
+    """Of what was gathered, which is then forgotten."""
     norms = [parameter.grad.float().norm() for parameter in model.parameters() if parameter.grad is not None]
     model.zero_grad()
-    return loss, torch.stack(norms).norm().item()
+    return torch.stack(norms).norm().item()

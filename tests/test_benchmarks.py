@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from dataclasses import replace
@@ -16,15 +17,15 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is not installed: it lives beside `src`
 
-from benchmarks import generate, ours, parts
+from benchmarks import generate, generation, ours, ours_grpo, parts
 from benchmarks.compare import QUICK, Runner, alternate, choose, compare, judge, same_work, warmed
 from benchmarks.generation import GENERATIONS, Generation
 from benchmarks.measure import Comparison, cpu, is_clean, usual_probe
 from benchmarks.process import Process, Ready, Step, System, SystemFailed, Turns, Work
 from benchmarks.run import command, table, write_results
-from benchmarks.sizes import SIZES, Size, dpo_flops, needed_flops, ranking_flops, sft_flops
+from benchmarks.sizes import SIZES, Size, dpo_flops, group_flops, needed_flops, ranking_flops, sft_flops
 from benchmarks.tasks import TASKS, Task
-from benchmarks.workload import EOS, LONGEST, PACKED_ROW, WORKLOADS
+from benchmarks.workload import EOS, LONGEST, PACKED_ROW, WORKLOADS, words
 
 from rather.batches.trees import Tree
 from rather.errors import CheckFailed
@@ -118,6 +119,10 @@ def test_needed_flops_count_the_prompt_once() -> None:
     assert dpo_flops(MINI, tree, known=False) == 4 * ((5 + 2 + 3) * b + (2 + 3) * h)
     assert needed_flops("dpo-known", MINI, [tree]) == 3 * ((5 + 2 + 3) * b + (2 + 3) * h), "no reference in the step"
     assert sft_flops(MINI, tokens=7, response_tokens=2) == 3 * (7 * b + 2 * h)
+    learned = 4 * ((5 + 2 + 3) * b + (2 + 3) * h)
+    assert needed_flops("grpo-update", MINI, [tree]) == learned
+    assert needed_flops("grpo", MINI, [tree]) == learned + (5 + 1 + 2) * b + (2 + 3) * h, "and it draws the responses"
+    assert group_flops(MINI, 5, [2, 3], drawn=False) == learned
     one = Tree(tree.prompt, tree.responses[:1])
     assert needed_flops("sft", MINI, [one, one]) == 2 * sft_flops(MINI, 7, 2)
 
@@ -175,6 +180,58 @@ def test_every_system_says_as_much_to_the_same_prompts_and_ends_where_it_should(
 def test_what_a_batch_adds_after_the_end_is_cut() -> None:
     assert generate.cut([5, 9, 1, 0, 0], [1, 7]) == [5, 9, 1]
     assert generate.cut([5, 9, 2], [1, 7]) == [5, 9, 2]
+
+
+# GRPO
+
+SMALL = replace(TINY, name="mini")  # which says how many examples make a step
+
+
+class TwoSteps:
+    """In the place of the harness: what a system said, until it has done two steps."""
+
+    def __init__(self) -> None:
+        self.said: list[Ready] = []
+        self.done: list[Work] = []
+
+    def ready(self, loss: float, gradient_norm: float = 0.0, tokens: int = 0) -> None:
+        self.said.append(Ready(loss, gradient_norm, tokens))
+
+    def tick(self, work: Work) -> None:
+        self.done.append(work)
+        if len(self.done) == 2:
+            sys.exit()
+
+
+def two_steps(run: Any, task: str, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> TwoSteps:
+    monkeypatch.setitem(SIZES, "mini", SMALL)
+    turns = TwoSteps()
+    with pytest.raises(SystemExit):
+        run(turns, task=task, size="mini", seed=0, threads=1, **settings)
+    return turns
+
+
+def test_our_grpo_learns_from_the_given_groups_in_the_order_of_the_workload(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = two_steps(ours_grpo.run, "grpo-update", monkeypatch)
+    (said,) = turns.said
+    assert said.loss == pytest.approx(0, abs=1e-6), "advantages of a group add up to 0, and the reference is the policy"
+    assert said.gradient_norm > 0.01
+    batches = WORKLOADS["grpo-update"].batches(SMALL, seed=0)
+    assert turns.done == [Work(8, needed_flops("grpo-update", SMALL, batch)) for batch in batches[1:3]]
+
+
+def test_our_grpo_draws_as_long_as_the_die_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = two_steps(ours_grpo.run, "grpo", monkeypatch)
+    (said,) = turns.said
+    assert 3.9 < said.loss < math.log(64), "random weights know little of what comes next"
+    stops = 1 + len(generation.GRPO.stops(SMALL))  # of 63 words that may be drawn
+    assert said.tokens / 64 == pytest.approx(63 / stops, rel=0.4)
+    assert [work.units for work in turns.done] == [8, 8]
+
+
+def test_a_group_that_is_drawn_is_41_words_long_on_average() -> None:
+    assert generation.GRPO.mean_length(MINI) == pytest.approx(41.6, abs=0.1)
+    assert generation.GRPO.prompts == WORKLOADS["grpo"].per_step
 
 
 # Judging steps
@@ -364,12 +421,59 @@ def test_the_first_batch_has_the_loss_and_the_gradient_norm_that_trl_finds(task:
     pytest.importorskip("trl")
     from benchmarks import trl_peer  # an extra, not installed everywhere
 
-    size = replace(TINY, name="mini")  # which says how many examples make a step
+    size = SMALL
     gradients, adam = ours.LEARNERS[task](size, WORKLOADS[task].batches(size, seed=0), 0)
     mine = Ready(gradients(0), ours.norm_of(adam))
     theirs = Ready(*trl_peer.first_batch(*trl_peer.build(task, size, 0, trl_peer.Settings("fp32", "sdpa"))))
     assert same_work(mine, theirs)
     assert theirs.gradient_norm > 0.01
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("settings", [{}, {"micro_batch": 16}, {"micro_batch": 8, "apart": True}], ids=str)
+def test_trl_s_grpo_finds_our_gradient_norm_in_the_same_work(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl")
+    from benchmarks import trl_grpo  # an extra, not installed everywhere
+
+    mine = two_steps(ours_grpo.run, "grpo-update", monkeypatch)
+    how = {"weights": "fp32", "attention": "sdpa", "micro_batch": settings.get("micro_batch")}
+    apart = settings.get("apart", False)
+    theirs = two_steps(trl_grpo.run, "grpo-update", monkeypatch, settings=how, apart=apart)
+    assert same_work(mine.said[0], theirs.said[0])
+    assert mine.said[0].gradient_norm == pytest.approx(theirs.said[0].gradient_norm, rel=0.02)
+    assert [work.units for work in theirs.done] == [8, 8]
+    batches = WORKLOADS["grpo-update"].batches(SMALL, seed=0)
+    mean = np.mean([needed_flops("grpo-update", SMALL, batch) for batch in batches])
+    assert np.mean([work.flops for work in theirs.done]) == pytest.approx(mean, rel=0.5), "a step is one batch"
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("cache", ["static", "dynamic", "continuous"])
+def test_trl_s_grpo_draws_from_the_same_distribution_and_ends_where_ours_does(
+    cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl")
+    from benchmarks import trl_grpo  # an extra, not installed everywhere
+
+    mine = two_steps(ours_grpo.run, "grpo", monkeypatch)
+    how = {"weights": "fp32", "attention": "sdpa", "micro_batch": 16}
+    theirs = two_steps(trl_grpo.run, "grpo", monkeypatch, settings=how, cache=cache)
+    assert same_work(mine.said[0], theirs.said[0])
+    assert [work.units for work in theirs.done] == [8, 8]
+
+
+@pytest.mark.peers
+def test_trl_s_grpo_is_given_each_group_whole() -> None:
+    pytest.importorskip("trl")
+    from benchmarks import trl_grpo  # an extra, not installed everywhere
+
+    trees = WORKLOADS["grpo-update"].batches(SMALL, seed=0)[0][:2]
+    asked = [words(tree.prompt) for tree in trees for _ in range(8)]
+    given = trl_grpo.Given(trees)(asked, None)
+    assert given["prompt_ids"] == [tree.prompt.tolist() for tree in trees for _ in range(8)]
+    assert given["completion_ids"] == [response.tolist() for tree in trees for response in tree.responses]
 
 
 @pytest.mark.peers
@@ -410,11 +514,11 @@ def test_the_settings_offered_to_trl_make_up_whole_steps(task: str, size: str) -
     from benchmarks import trl_peer
 
     workload = WORKLOADS[task]
-    pairs = {"rank4": 6, "rank9": 36}.get(task, 1)
+    pairs = {"rank4": 6, "rank9": 36, "grpo": 8, "grpo-update": 8}.get(task, 1)
     for system in TASKS[task].peers(SIZES[size]):
         settings = trl_peer.Settings(**system.settings["settings"])
         per_step = settings.packed_rows or workload.per_step[size] * pairs
-        args = trl_peer._arguments(per_step, 0, settings)
+        args = trl_peer.arguments(per_step, 0, settings)
         assert args["per_device_train_batch_size"] * args["gradient_accumulation_steps"] == per_step
 
 
