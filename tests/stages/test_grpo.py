@@ -14,7 +14,8 @@ from small_ppo import PROMPTS, small_policy, small_rows
 
 from rather.batches.trees import Tree
 from rather.cli.grpo import command
-from rather.errors import BadSetting, NotReady
+from rather.cli.stage import settings_of
+from rather.errors import BadSetting, NotReady, RatherError
 from rather.models.load import load_policy, save_policy
 from rather.models.logprobs import use_trees
 from rather.run import Run, read_log, read_metrics
@@ -317,12 +318,26 @@ def test_the_verb_takes_prompts_with_answers(story):
         (["prompts=sums", "kl=k4"], BadSetting, "kl"),
         (["prompts=sums", "ptx_coef=1"], NotReady, "ptx_coef=0"),
         (["prompts=sums", "sampels=3"], BadSetting, "Did you mean 'samples'"),
+        (["prompts=sums", "rewards={}"], BadSetting, "rewards"),
+        (["prompts=sums", 'rewards={"{run}/reward/checkpoint"=1.0}'], RatherError, "run/reward/checkpoint"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(story, words, error, said):
     with pytest.raises(error, match=said):
         verb(story, *QUICK, *words)
     assert not (story / "grpo").exists()
+
+
+def test_a_window_that_the_response_alone_fills_is_said_with_what_would_fit(story):
+    with pytest.raises(BadSetting, match="leaves no room for one in the model's window of 64") as refused:
+        verb(story, *QUICK, "prompts=sums", "max_new_tokens=64")
+    assert "max_new_tokens=32" in str(refused.value)
+
+
+def test_the_folder_of_the_story_may_stand_in_the_name_of_a_reward(tmp_path):
+    said = ['rewards={"{run}/reward/checkpoint"=1.0, number=0.5}']
+    settings = settings_of(GRPOConfig, tmp_path, None, said, "grpo", "grpo")
+    assert settings.rewards == {f"{tmp_path}/reward/checkpoint": 1.0, "number": 0.5}
 
 
 def test_a_batch_is_whole_minibatches_or_less_than_one():

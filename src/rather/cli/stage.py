@@ -156,6 +156,8 @@ def _placed(value: object, folder: Path) -> object:
             return value.replace("{run}", str(folder))
         case list() | tuple():
             return type(value)(_placed(item, folder) for item in value)
+        case dict():  # rewards have weights by folder
+            return {_placed(key, folder): _placed(item, folder) for key, item in value.items()}
     return value
 
 

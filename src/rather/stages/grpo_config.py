@@ -34,7 +34,7 @@ class GRPOConfig(Config):
     )
     model: str | None = Field(None, description="folder or hub id; none: RUN/init/checkpoint. Also the KL reference")
     rewards: dict[str, float] | None = Field(
-        None, description="weights by name: verifiers, a reward model's folder, module:function, a URL; "
+        None, min_length=1, description="weights by name: verifiers, a reward model's folder, module:function, a URL; "
         "none: RUN/reward/checkpoint, and with prompts=sums its own checker, world"
     )  # fmt: skip
     prompts: str | None = Field(

@@ -45,6 +45,13 @@ def fitting_prompts(
     policy = replace(policy, stops=tuple(dict.fromkeys([encoder.eos_id, *policy.stops])))
     window = window_of(policy.model.config)
     room = config.max_prompt if window is None else min(config.max_prompt, window - config.max_new_tokens)
+    if room < 1:
+        raise BadSetting(
+            f"None of {len(prompts):,} prompts fits: max_new_tokens={config.max_new_tokens} leaves no room for one in "
+            f"the model's window of {window}.",
+            "Prompt and response share it.",
+            f"max_new_tokens={max(1, (window or 2) // 2)}",
+        )
     ids = encoder.prompts(prompt.prompt for prompt in prompts)
     kept = [(prompt, tokens) for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) <= room]
     if not kept:
