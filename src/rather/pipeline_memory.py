@@ -33,7 +33,7 @@ READS: Mapping[str, Mapping[str, str | None]] = {
     "ppo": {"model": "init/checkpoint", "reward": "reward/checkpoint", "prompts": "prompts.jsonl",
             "texts": "pretraining.jsonl", "second_opinion": None},
     "dpo": {"model": "sft/checkpoint", "reference": None, "rankings": "rankings.jsonl", "validation": None,
-            "texts": None},
+            "texts": None, "reward": None},
     "grpo": {"model": "init/checkpoint", "prompts": "prompts.jsonl", "rewards": None, "texts": None},
     "best-of-n": {"model": "sft/checkpoint", "prompts": "prompts.jsonl", "rewards": "reward/checkpoint"},
 }  # fmt: skip
