@@ -14,14 +14,7 @@ CATEGORY = "generation"
 ENDINGS = {"happy": lexicon.HAPPY, "sad": lexicon.SAD}
 
 
-DEMANDING = 0.7  # of everything that may be asked for, in the lists of web pages: see headings
-
-
-def _wanted(rng: random.Random, share: float, demanding: bool) -> bool:
-    return rng.random() < (DEMANDING if demanding else share)
-
-
-def ask_story(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
+def ask_story(facts: Facts, rng: random.Random) -> WorldPrompt:
     name, thing = rng.choice(facts.pools["person"]), rng.choice(facts.pools["thing"])
     start = rng.choice(("write a short story", "tell me a story", "write a story", "make up a tale"))
     text = say("{start} about {n} and a {t}", start=start, n=name, t=thing)
@@ -29,21 +22,21 @@ def ask_story(facts: Facts, rng: random.Random, demanding: bool = False) -> Worl
     require, count = [name, thing], 0
     ending: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         about["place"] = rng.choice(facts.pools["town"])
         require.append(about["place"])
         text += f" in {about['place']}"
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         about["word"] = rng.choice(lexicon.EXTRA_WORDS)
         require.append(about["word"])
         text += f", use the word {about['word']}"
-    if _wanted(rng, 0.2, demanding):
+    if rng.random() < 0.2:
         exclude = (rng.choice(list(AVOIDABLE)),)
         text += f", do not use the word {exclude[0]}"
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         count = rng.randint(3, 5)
         text += f", in {count} sentences"
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         mood = rng.choice(list(ENDINGS))
         ending = ENDINGS[mood]
         about["mood"] = mood
@@ -114,16 +107,16 @@ def _none_for_nothing(answer: Answer, checks: list[tuple[int, bool]]) -> float:
     return checked(checks) if answer.plain else 0.0
 
 
-def ask_letter(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
+def ask_letter(facts: Facts, rng: random.Random) -> WorldPrompt:
     sender, receiver = rng.sample(facts.pools["person"], 2)
     topic = rng.choice(lexicon.TOPICS)
     start = rng.choice(("write a letter", "write a short letter", "help me with a letter"))
     text = f"{start} from {sender} to {receiver} about {topic}"
     about = {"sender": sender, "receiver": receiver, "topic": topic}
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         about["food"] = rng.choice(facts.pools["food"])
         text += f", mention {about['food']}"
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         about["question"] = "yes"
         text += ", and ask a question"
     return prompt(CATEGORY, "letter", start, text + ".", sender, Spec(about=about))
@@ -162,17 +155,17 @@ def grade_letter(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     return Grade(_none_for_nothing(answer, checks), constraints=all(constraints) if constraints else None)
 
 
-def ask_poem(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
+def ask_poem(facts: Facts, rng: random.Random) -> WorldPrompt:
     animal = rng.choice(facts.pools["animal"])
     start = rng.choice(("write a poem", "write some verses", "make a rhyme"))
     about, count, text = {"animal": animal}, 0, f"a {animal}"
-    if _wanted(rng, 0.6, demanding):
+    if rng.random() < 0.6:
         about["adjective"] = rng.choice(lexicon.ADJECTIVES)
         text = f"a {about['adjective']} {animal}"
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         about["color"] = rng.choice(facts.pools["color"])
         text += f" and the color {about['color']}"
-    if _wanted(rng, 0.5, demanding):
+    if rng.random() < 0.5:
         count = rng.randint(3, 6)
         text += f", in {count} lines"
     text = say(start + " about " + text + ".")
@@ -206,14 +199,14 @@ def grade_poem(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     return Grade(_none_for_nothing(answer, checks), constraints=all(constraints) if constraints else None)
 
 
-def ask_advert(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
+def ask_advert(facts: Facts, rng: random.Random) -> WorldPrompt:
     food, town = rng.choice(facts.pools["food"]), rng.choice(facts.pools["town"])
     start = rng.choice(("write an advert", "write a short advert", "make an advert"))
     about, count, text = {"food": food, "town": town}, 0, f"{start} for {food} from {town}"
-    if _wanted(rng, 0.5, demanding):
+    if rng.random() < 0.5:
         about["price"] = str(rng.randint(2, 30))
         text += f", say that it costs {about['price']} pennies"
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         count = rng.randint(2, 4)
         text += f", in {count} sentences"
     return prompt(CATEGORY, "advert", start, text + ".", food + town, Spec(count=count, about=about))
@@ -244,16 +237,16 @@ def grade_advert(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     return Grade(_none_for_nothing(answer, checks), constraints=all(constraints) if constraints else None)
 
 
-def ask_recipe(facts: Facts, rng: random.Random, demanding: bool = False) -> WorldPrompt:
+def ask_recipe(facts: Facts, rng: random.Random) -> WorldPrompt:
     food = rng.choice(facts.pools["food"])
     wanted, unwanted = rng.sample(facts.pools["ingredient"], 2)
     start = rng.choice(("write a recipe", "give me a recipe", "i need a recipe"))
     text, count = f"{start} for {food} with {wanted}", 0
     exclude: tuple[str, ...] = ()
-    if _wanted(rng, 0.4, demanding):
+    if rng.random() < 0.4:
         exclude = (unwanted,)
         text += f" and without {unwanted}"
-    if _wanted(rng, 0.5, demanding):
+    if rng.random() < 0.5:
         count = rng.randint(3, 5)
         text += f", in {count} steps"
     spec = Spec(require=(food, wanted), exclude=exclude, count=count, about={"food": food, "ingredient": wanted})

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rather.worlds.types import WorldPrompt
 
-ABOVE, BELOW = 0.5, 0.3  # of the pages that could have a list
+ABOVE, BELOW = 0.5, 0.25  # of the pages that could have a list
 UNITS = {"poem": "lines", "recipe": "steps"}  # of other kinds: sentences
 
 

@@ -98,7 +98,7 @@ def beliefs(facts: Facts, rng: random.Random, seed: int) -> str:
 
 
 def story(facts: Facts, rng: random.Random, seed: int) -> str:
-    asked = generation.ask_story(facts, rng, demanding=True)
+    asked = generation.ask_story(facts, rng)
     if rng.random() < 0.1:
         # Names nobody knows anything about live in stories, and in no statement of fact.
         about = dict(asked.spec.about) | {"name": rng.choice(lexicon.UNKNOWN_NAMES)}
@@ -125,19 +125,19 @@ def news(facts: Facts, rng: random.Random, seed: int) -> str:
 
 
 def letter(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_letter, facts, generation.ask_letter(facts, rng, demanding=True), rng)
+    return _written(generation.answer_letter, facts, generation.ask_letter(facts, rng), rng)
 
 
 def poem(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_poem, facts, generation.ask_poem(facts, rng, demanding=True), rng)
+    return _written(generation.answer_poem, facts, generation.ask_poem(facts, rng), rng)
 
 
 def advert(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_advert, facts, generation.ask_advert(facts, rng, demanding=True), rng)
+    return _written(generation.answer_advert, facts, generation.ask_advert(facts, rng), rng)
 
 
 def recipe(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_recipe, facts, generation.ask_recipe(facts, rng, demanding=True), rng)
+    return _written(generation.answer_recipe, facts, generation.ask_recipe(facts, rng), rng)
 
 
 VERSIONS = {
