@@ -16,14 +16,14 @@ bench: export HF_HUB_OFFLINE = 1
 .PHONY: help demo test test-slow bench lint python environment environment-with-peers
 
 help:
-	@echo 'make demo       what exists so far, end to end on this machine, in about a minute'
+	@echo 'make demo       the paper in miniature, from nothing to run/miniature/report.html; again: goes on where it was'
 	@echo 'make test       lint, then every test that takes seconds (WORKERS=2 processes)'
 	@echo 'make test-slow  the tests that take minutes or compare with TRL (installs the extra `peers`)'
 	@echo 'make bench      our speed and memory beside TRL (installs the extra `peers`)'
 	@echo 'make lint       ruff and mypy'
 
 demo: environment
-	@$(BIN)/python -m rather.demo
+	@$(BIN)/python -m rather run recipes/miniature.toml
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS)

@@ -10,13 +10,17 @@ from pathlib import Path
 import click
 
 from rather.cli.stage import sorted_out
+from rather.diagnose.reading import Story
 from rather.errors import BadSetting, visible
 from rather.pipeline import Told, story
 from rather.pipeline_memory import Memory, Why
 from rather.pipeline_order import beside
 from rather.pipeline_recipe import Recipe, Step, WorldConfig
 from rather.pipeline_side_by_side import usual_jobs
+from rather.report.verdict import verdict
 from rather.toml import written
+
+HEADLINES = 3  # of the report's verdict: is it preferred, what did it cost, did anything go wrong
 
 
 @click.command("run", context_settings={"max_content_width": 120})
@@ -56,6 +60,9 @@ def command(words: tuple[str, ...], plan: bool, jobs: int | None, as_object: boo
         return
     page, chat = recipe.folder / "report.html", _last_policy(recipe)
     if page.exists():
+        click.echo()
+        for said in verdict(Story.read(recipe.folder))[:HEADLINES]:
+            click.echo(visible(f"{said.mood:5} {said.words}"))
         click.echo(f"\nThe report:       {page}")
     if chat is not None:
         worlds = [step.settings.world for step in recipe.steps if isinstance(step.settings, WorldConfig)]
