@@ -166,6 +166,11 @@ def test_a_stage_waits_for_a_folder_that_is_its_default(tmp_path):
     assert found["mine"] == set()
 
 
+@pytest.mark.parametrize("verb", ["ppo", "grpo", "best-of-n"])
+def test_what_learns_from_a_reward_waits_for_the_story_s_own_where_it_names_none(tmp_path, verb):
+    assert order(tmp_path, f'"reward", "{verb} x"', '[x]\nmodel = "x/y"\nprompts = "p.jsonl"')["x"] == {"reward"}
+
+
 def test_rewards_are_named_by_the_names_of_a_table(tmp_path):
     rest = f'[grpo]\nmodel = "x/y"\nrewards = {{"{tmp_path}/run/good/checkpoint" = 1.0}}\n[reward]\nmodel = "x/y"'
     assert order(tmp_path, '"reward good", "reward bad", "grpo"', rest)["grpo"] == {"good"}

@@ -34,7 +34,7 @@ READS: Mapping[str, Mapping[str, str | None]] = {
             "texts": "pretraining.jsonl", "second_opinion": None},
     "dpo": {"model": "sft/checkpoint", "reference": None, "rankings": "rankings.jsonl", "validation": None,
             "texts": None, "reward": None},
-    "grpo": {"model": "init/checkpoint", "prompts": "prompts.jsonl", "rewards": None, "texts": None},
+    "grpo": {"model": "init/checkpoint", "prompts": "prompts.jsonl", "rewards": "reward/checkpoint", "texts": None},
     "best-of-n": {"model": "sft/checkpoint", "prompts": "prompts.jsonl", "rewards": "reward/checkpoint"},
 }  # fmt: skip
 WORLD = ("web", "demonstrations", "prompts-reward", "prompts-ppo", "votes")
