@@ -39,15 +39,18 @@ class Muon(Adam):
         grad = grad.float() * scale
         mean.mul_(MOMENTUM).add_(grad)
         ahead = grad.add(mean, alpha=MOMENTUM)  # Nesterov's
-        master.add_(orthogonal(ahead), alpha=-lr * LIKE_ADAM * max(master.shape) ** 0.5)
+        master.add_(orthogonal(ahead, self.compute), alpha=-lr * LIKE_ADAM * max(master.shape) ** 0.5)
         if working.data_ptr() != master.data_ptr():
             working.copy_(master)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """(N, M) -> its nearest matrix with orthonormal rows or columns, roughly: singular values between .7 and 1.2."""
+def orthogonal(matrix: Tensor, compute: torch.dtype) -> Tensor:
+    """(N, M) -> its nearest matrix with orthonormal rows or columns, roughly: singular values between .7 and 1.2.
+
+    compute: of the products; bfloat16 is enough, but takes 14 times as long on a processor that has none
+    """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).to(torch.bfloat16)
+    x = (matrix.T if tall else matrix).to(compute)
     x = x / (x.norm() + 1e-7)
     for _ in range(TURNS):
         square = x @ x.T
