@@ -358,9 +358,30 @@ def test_lines_are_whole_and_say_whose_they_are(capsys):
     assert capsys.readouterr().out == "ppo: step 1\nppo: note: ä\nppo: 100%\nppo: \ufffd and no end\n"
 
 
+IMPORTING = """
+from rather.pipeline_side_by_side import _start_fork_server
+try:
+    _start_fork_server(["slow"])
+    input()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_ctrl_c_while_the_fork_server_imports_is_no_traceback(tmp_path):
+    (tmp_path / "slow.py").write_text('import time\nprint("importing", flush=True)\ntime.sleep(1)\n')
+    process = subprocess.Popen([sys.executable, "-c", IMPORTING], cwd=tmp_path, stdin=subprocess.PIPE, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    assert process.stdout.readline() == "importing\n"
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.stdout.read() == "stopped\n"
+    process.wait()
+
+
 @pytest.mark.parametrize(
     ("work", "kind", "says", "traced"),
     [
+        (partial(exec, "raise __import__('click').Abort"), RatherError, "x: its process was stopped", False),
         (partial(os.stat, "/not/there"), BadFile, "x: /not/there: No such file", False),
         (partial(int, "y"), RatherError, "x: ValueError: invalid literal", True),
     ],

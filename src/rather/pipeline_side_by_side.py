@@ -14,11 +14,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+import click
 import torch
 
 from rather import limits, machine
@@ -57,7 +58,7 @@ class SideBySide:
     def start(self, name: str, work: Callable[[], None]) -> None:
         if self._threads is None:  # measured while nothing else runs
             self._threads = threads_of_each(self.jobs)
-            CONTEXT.set_forkserver_preload([__name__, *self.modules])
+            _start_fork_server([__name__, *self.modules])
         self.running[name] = _Stage.begun(name, work, self._threads)
 
     def ended(self) -> Ended:
@@ -93,6 +94,16 @@ class SideBySide:
                 stage.process.join()
         for stage in (one for one in stopped if one.said != ()):
             print(f"{stage.name}: stopped; the same `rather run` goes on with it", file=sys.stderr, flush=True)
+
+
+def _start_fork_server(modules: list[str]) -> None:
+    """Ctrl-C in a terminal reaches it too; on its own it hears that while it imports, and says so with a traceback."""
+    CONTEXT.set_forkserver_preload(modules)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is ignored stays so in a program that is started
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass
@@ -198,7 +209,7 @@ def _live(
         os.environ["OMP_NUM_THREADS"] = str(threads)  # a verb obeys it, and does not measure beside another one
         torch.set_num_threads(threads)
         work()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):  # a verb makes the one of the other
         told.send((RatherError, "its process was stopped.", "", ""))
     except BaseException as error:  # of any kind: it is said where somebody reads it
         told.send(_in_words(error))
