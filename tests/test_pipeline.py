@@ -91,6 +91,19 @@ def test_an_interrupted_stage_goes_on_unless_what_it_was_begun_with_has_changed(
     assert why(sft) == Why("demonstrations.jsonl changed", AGAIN)
 
 
+def test_what_was_to_be_thrown_away_and_is_still_there_is_not_taken_for_the_new_one(sft):
+    finished(sft)
+    (sft.folder / "demonstrations.jsonl").write_text("{}\n{}\n")
+    memory, (step,) = Memory.of(sft), sft.steps
+    memory.begin(step, memory.asked(step), again=True)  # and killed while it loads its model: nothing has gone yet
+    assert why(sft) == Why("what it is to replace is still there", AGAIN)
+    (sft.folder / step.name / "DONE").unlink()
+    (sft.folder / step.name / "events.jsonl").write_text('{"event": "started", "pid": 2}\n')  # killed after that
+    assert why(sft) == Why("it was interrupted", RESUME)
+    memory.finish(step, 1.0)
+    assert "replaces" not in json.loads((sft.folder / FILE).read_text())["stages"][step.name]
+
+
 def test_a_stage_that_was_run_by_its_own_verb_is_kept_if_it_is_the_same(sft):
     finished(sft, remember=False)
     assert why(sft) is None

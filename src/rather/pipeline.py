@@ -21,7 +21,7 @@ from rather.errors import BadSetting, visible
 from rather.evaluate.readiness import readiness, verdict
 from rather.evaluate.readiness import write as write_readiness
 from rather.pipeline_judged import judge
-from rather.pipeline_memory import Memory, Why
+from rather.pipeline_memory import AGAIN, Memory, Why
 from rather.pipeline_order import ALONE, next_of, waits
 from rather.pipeline_recipe import Recipe, Step
 from rather.pipeline_side_by_side import SideBySide
@@ -67,7 +67,7 @@ def story(recipe: Recipe, told: Told, jobs: int = 1) -> dict[str, str]:
                 if why is None:
                     memory.keep(step, asked)
                     continue
-                memory.begin(step, asked)
+                memory.begin(step, asked, again=why.option == AGAIN)
                 look_before(recipe, step, told.words)
                 if jobs == 1 or (not beside.running and all(step.name in waiting[other.name] for other in left)):
                     began = time.monotonic()

@@ -17,7 +17,7 @@ from rather import __version__, files, toml
 from rather.config import as_toml, flattened
 from rather.errors import BadFile, BadSetting
 from rather.pipeline_recipe import TRAINED, Recipe, Step
-from rather.run import CONFIG, DONE
+from rather.run import CONFIG, DONE, EVENTS
 from rather.worlds.named import named
 
 FILE = "pipeline.json"
@@ -98,6 +98,8 @@ class Memory:
             *_changed(before["inputs"], asked["inputs"]),
         ]:
             return Why("; ".join(changed[:3]), AGAIN if trained else ())
+        if before.get("replaces") and before["replaces"] == self._started(step):
+            return Why("what it is to replace is still there", AGAIN)
         if begun and (other := _differing(self._settings(step), asked["settings"])):
             return Why("since then it was run with other settings: " + "; ".join(other[:3]), AGAIN)
         if done and (trained or before.get("done")):
@@ -116,13 +118,17 @@ class Memory:
         newer = [key for key, path in _paths(self.folder, step) if path.exists() and path.stat().st_mtime > finished]
         return Why(f"{newer[0]} is newer", AGAIN) if newer else None
 
-    def begin(self, step: Step, asked: Asked) -> None:
+    def begin(self, step: Step, asked: Asked, again: bool = False) -> None:
+        """again: what is there is thrown away, but only once the verb has read its inputs; until then it may end."""
         self.stages[step.name] = {"verb": step.verb, "command": list(step.command), **asked, "done": False}
+        if again:
+            self.stages[step.name]["replaces"] = self._started(step)
         self._write()
 
     def finish(self, step: Step, seconds: float) -> None:
         """Also what has changed beneath it meanwhile would be asked next time: the hashes are those of the start."""
         self.stages[step.name] |= {"done": True, "seconds": round(seconds, 1)}
+        self.stages[step.name].pop("replaces", None)
         self._write()
 
     def keep(self, step: Step, asked: Asked) -> None:
@@ -137,6 +143,14 @@ class Memory:
 
     def _settings(self, step: Step) -> dict[str, Any]:
         return flattened(toml.read(self.folder / step.name / CONFIG))
+
+    def _started(self, step: Step) -> str:
+        """The first of its events: who began the run that is there, and when. Empty where there is none."""
+        try:
+            with (self.folder / step.name / EVENTS).open(errors="replace") as events:
+                return events.readline()
+        except OSError:
+            return ""
 
     def _made(self, step: Step) -> bool:
         match step.verb:
