@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from rather import checkpoint
+from rather.checkpoint import storage
 from rather.errors import BadFile, BadSetting
 
 
@@ -258,6 +259,15 @@ def damaged(folder: Path) -> Iterator[tuple[str, Path]]:
             if how == "missing":
                 path.unlink()
             yield name, copy
+
+
+def test_ctrl_c_while_it_writes_is_no_damage(tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rather.checkpoint.storage._Writer.write_data", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write(tmp_path / "state", {"a": torch.zeros(3)})
 
 
 def test_damage_to_any_file_is_refused_by_name_with_the_way_on(tmp_path):

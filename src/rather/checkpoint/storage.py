@@ -92,5 +92,7 @@ def _in_words(what: str) -> Iterator[None]:
             yield
     except CheckpointException as error:  # DCP's own, of all workers
         rank, (cause, _) = next(iter(error.failures.items()))
+        if isinstance(cause, KeyboardInterrupt):  # DCP catches that too
+            raise KeyboardInterrupt from None
         said = str(cause).partition("\n")[0]
         raise BadFile(f"{what}: worker {rank}: {type(cause).__name__}: {said}.") from cause
