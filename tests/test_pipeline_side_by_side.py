@@ -160,6 +160,16 @@ def test_a_stage_waits_for_what_its_settings_name_whether_it_is_there_or_not(tmp
     assert found["c"] == those
 
 
+def test_a_folder_that_is_named_by_way_of_a_link_is_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "real" / "run").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "o.toml").write_text(
+        f'[story]\nstages = ["pretrain a", "sft b"]\n[b]\nmodel = "{tmp_path}/link/run/a/checkpoint"'
+    )
+    monkeypatch.chdir(tmp_path / "real")
+    assert waits(Recipe.read(tmp_path / "o.toml", Path("run")))["b"] == {"a"}
+
+
 def test_a_stage_waits_for_a_folder_that_is_its_default(tmp_path):
     found = order(tmp_path, '"pretrain base", "pretrain other", "sft", "sft mine"', '[mine]\nmodel = "OWN/MODEL"')
     assert found["sft"] == {"base"}

@@ -112,12 +112,12 @@ def _texts(value: object) -> Iterator[str]:
 
 def _inside(folder: Path, words: str) -> Iterator[str]:
     """What of the story's folder a text may name, however it is written."""
-    root = os.path.abspath(folder)
     for text in {words, *re.split(r"[,;:=\s]+", words)}:
-        if not text.strip():
+        if not text.strip() or "\0" in text:  # no path
             continue
-        path = os.path.abspath(os.path.expanduser(text))
-        if path == root or root.startswith(path.rstrip(os.sep) + os.sep):
-            yield EVERYTHING
-        elif path.startswith(root + os.sep):
-            yield path[len(root) + 1 :].split(os.sep)[0]
+        for plain in (os.path.abspath, os.path.realpath):  # a link may lie above the folder, or in it
+            root, path = plain(folder), plain(os.path.expanduser(text))
+            if path == root or root.startswith(path.rstrip(os.sep) + os.sep):
+                yield EVERYTHING
+            elif path.startswith(root + os.sep):
+                yield path[len(root) + 1 :].split(os.sep)[0]
