@@ -198,13 +198,13 @@ def _live(
     work: Callable[[], None], told: Connection, out: Connection, err: Connection, threads: int, folder: str
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: `rather run` hears it too, and says so in its way
-    signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for end, descriptor in ((out, 1), (err, 2)):
         os.dup2(end.fileno(), descriptor)
         end.close()
     sys.stdout, sys.stderr = _line_by_line(1), _line_by_line(2)
     try:
+        signal.signal(signal.SIGTERM, _stop)  # not before: until here it dies of it without a word
         os.chdir(folder)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # a verb obeys it, and does not measure beside another one
         torch.set_num_threads(threads)
