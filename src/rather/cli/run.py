@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -67,8 +68,18 @@ def command(words: tuple[str, ...], plan: bool, jobs: int | None, as_object: boo
     if chat is not None:
         worlds = [step.settings.world for step in recipe.steps if isinstance(step.settings, WorldConfig)]
         asked = f" --world {worlds[0]} -n 5" if worlds else ""
-        click.echo(f"Talk to it:       rather chat {chat.parent}")
-        click.echo(f"Ask the result:   rather sample {chat}{asked}   (or with words of your own: -p '...')")
+        rather = _to_type()
+        click.echo(f"Talk to it:       {rather} chat {chat.parent}")
+        click.echo(f"Ask the result:   {rather} sample {chat}{asked}   (or with words of your own: -p '...')")
+
+
+def _to_type() -> str:
+    """How a person calls this program from here: by its name where the shell finds it, else by where it lies."""
+    beside = Path(sys.executable).parent / "rather"
+    if shutil.which("rather") or not beside.exists():
+        return "rather"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 def _plan(recipe: Recipe, jobs: int, as_object: bool) -> None:
