@@ -272,6 +272,15 @@ def test_the_first_failure_stops_the_others_which_go_on_next_time(tmp_path, alon
     assert weights_of(results(tmp_path / "run")) == weights_of(alone)
 
 
+@pytest.fixture
+def interruptible():
+    """A shell makes what it puts into the background deaf to Ctrl-C, and with it tests and their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_all(tmp_path):
     recipe = made(tmp_path / "run", "one.epochs=500", "two.epochs=500")
     logs = [tmp_path / "run" / name / "metrics.jsonl" for name in ("one", "two")]
@@ -378,6 +387,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_the_fork_server_imports_is_no_traceback(tmp_path):
     (tmp_path / "slow.py").write_text('import time\nprint("importing", flush=True)\ntime.sleep(1)\n')
     process = subprocess.Popen([sys.executable, "-c", IMPORTING], cwd=tmp_path, stdin=subprocess.PIPE, text=True,

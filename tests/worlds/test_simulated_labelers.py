@@ -458,7 +458,7 @@ def test_the_crowd_likes_friendly_words_length_and_being_agreed_with_more_than_h
 def test_in_votes_the_friendly_one_of_two_equal_answers_wins():
     """Equal by a perfect judge; the same answers ranked by hired labelers show no such liking."""
     world, rng = Marn(seed=3), random.Random(0)
-    prompts = world.prompts(rng, 4_000)  # one in fifteen has such a pair
+    prompts = world.prompts(rng, 8_000)  # one in fifteen has such a pair
     tasks = [vote_task(world, str(n), prompt, rng) for n, prompt in enumerate(prompts)]
 
     def friendly_wins(group: str) -> Estimate:
