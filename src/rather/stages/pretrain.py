@@ -39,7 +39,7 @@ LADDER: Mapping[str, TinyConfig] = {
     "m": TinyConfig(vocabulary=2048, hidden=256, layers=4, heads=4, mlp=704, context=CONTEXT, template="page"),
     "l": TinyConfig(vocabulary=2048, hidden=384, layers=6, heads=6, mlp=1728, context=CONTEXT, template="page"),
 }
-RATES: Mapping[str, float] = {"xs": 6e-3, "s": 3e-3, "m": 2e-3, "l": 1.5e-3}  # measured: docs/pretraining.md
+RATES: Mapping[str, float] = {"xs": 6e-3, "s": 3e-3, "m": 2e-3, "l": 1.5e-3}  # found under Adam: docs/pretraining.md
 TOKENS: Mapping[str, int] = {"xs": 10_000_000, "s": 10_000_000, "m": 10_000_000, "l": 4_000_000}
 ROWS: Mapping[str, int] = {"xs": 10, "s": 10, "m": 10, "l": 8}  # of 192 tokens in a batch
 OPTIMIZERS: Mapping[str, type[Adam]] = {"adam": Adam, "muon": Muon}

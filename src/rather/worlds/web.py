@@ -103,16 +103,11 @@ def story(facts: Facts, rng: random.Random, seed: int) -> str:
         # Names nobody knows anything about live in stories, and in no statement of fact.
         about = dict(asked.spec.about) | {"name": rng.choice(lexicon.UNKNOWN_NAMES)}
         asked = replace(asked, spec=replace(asked.spec, about=about))
-    return _written(generation.answer_story, facts, asked, rng)
+    return _written(facts, asked, rng)
 
 
-def _written(
-    answer: Callable[[Facts, WorldPrompt, random.Random, bool], str],
-    facts: Facts,
-    asked: WorldPrompt,
-    rng: random.Random,
-) -> str:
-    return headings.headed(answer(facts, asked, rng, False), headings.contents(asked, rng), rng)
+def _written(facts: Facts, asked: WorldPrompt, rng: random.Random) -> str:
+    return headings.headed(forums.answered(facts, asked, rng), headings.contents(asked, rng), rng)
 
 
 def news(facts: Facts, rng: random.Random, seed: int) -> str:
@@ -125,19 +120,19 @@ def news(facts: Facts, rng: random.Random, seed: int) -> str:
 
 
 def letter(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_letter, facts, generation.ask_letter(facts, rng), rng)
+    return _written(facts, generation.ask_letter(facts, rng), rng)
 
 
 def poem(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_poem, facts, generation.ask_poem(facts, rng), rng)
+    return _written(facts, generation.ask_poem(facts, rng), rng)
 
 
 def advert(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_advert, facts, generation.ask_advert(facts, rng), rng)
+    return _written(facts, generation.ask_advert(facts, rng), rng)
 
 
 def recipe(facts: Facts, rng: random.Random, seed: int) -> str:
-    return _written(generation.answer_recipe, facts, generation.ask_recipe(facts, rng), rng)
+    return _written(facts, generation.ask_recipe(facts, rng), rng)
 
 
 VERSIONS = {
