@@ -28,8 +28,8 @@ def test_the_recipe_is_run_once_and_a_changed_line_runs_what_it_touches(tmp_path
     rows = table(first)
     assert set(rows) == {"base-xs", *POLICIES}
     assert rows["init-xs"][:2] == [0, 0]  # where PPO begins is where drift is measured from
-    # A few steps may drift by less than the two places shown; no policy is still the one it began as.
-    assert all(rows[name] != rows["init-xs"] for name in POLICIES if name != "init-xs")
+    # A few steps may drift by less than the two places that are shown.
+    assert all(lab(9).estimates(tmp_path, name)[0] != 0 for name in POLICIES if name != "init-xs")
     assert first.rstrip().endswith("?")
     assert (tmp_path / "report.html").exists()
 
