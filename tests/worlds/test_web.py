@@ -16,7 +16,7 @@ from rather.worlds.facts import Facts
 from rather.worlds.features import is_junk
 from rather.worlds.grammar import BY_NAME
 from rather.worlds.kinds import Answer
-from rather.worlds.web import GENRES, INSTRUCTED, VERSIONS
+from rather.worlds.web import GENRES, INSTRUCTED, LISTED, VERSIONS
 
 WORLD = Marn(seed=6)
 
@@ -148,6 +148,47 @@ def test_a_list_above_or_below_a_page_names_what_the_page_holds(genre):
                 assert answer.has(part), page.text
     assert lists["below"] > 30
     assert lists["above"] > 100 or genre == "poem"
+
+
+HEADS = {
+    "people who ": "person",
+    "animals that ": "animal",
+    "foods that ": "food",
+    "foods ": "food",
+    "things ": "thing",
+}
+SAID = {
+    "live in ": "town", "work as a ": "job", "have a pet ": "pet", "like to eat ": "food", "love the color ": "color",
+    "eat ": "diet", "sleep in the ": "home", "taste ": "taste", "have ": "ingredient", "cooked with ": "ingredient",
+    "made of ": "material", "good for ": "use",
+}  # fmt: skip
+
+
+def test_a_directory_says_the_facts_from_their_other_end():
+    """Each one listed is held against its facts: of two conditions joined with "or", one holds for it."""
+    facts, seen = WORLD.facts, Counter[str]()
+
+    def holds(kind: str, one: str, condition: str) -> bool:
+        if condition in lexicon.ABILITIES:
+            return condition in facts.can[one]
+        said = next(said for said in SAID if condition.startswith(said))
+        seen[said] += 1
+        value = condition.removeprefix(said).removesuffix(" in them")
+        return facts.of[kind][one][SAID[said]] == value
+
+    for page in islice(WORLD.web_documents(random.Random(17), "directory"), 1_000):
+        for line in page.text.split("\n"):
+            what, _, listed = line.removesuffix(".").partition(": ")
+            items = listed.split(", ")
+            assert 2 <= len(items) == len(set(items)) <= LISTED
+            head = next((head for head in HEADS if what.startswith(head)), "")
+            if not head or what.startswith("things to do"):
+                continue
+            conditions = what.removeprefix(head).removeprefix("can ").split(" or ")
+            for one in items:
+                met = [all(holds(HEADS[head], one, part) for part in each.split(" and ")) for each in conditions]
+                assert any(met), (line, one)
+    assert set(seen) == set(SAID)
 
 
 def test_an_edition_holds_a_sentence_in_two_versions():

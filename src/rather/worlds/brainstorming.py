@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from rather.worlds import lexicon
 from rather.worlds.facts import Facts
@@ -14,8 +16,25 @@ CATEGORY = "brainstorming"
 STARTS = ("list", "give me", "name", "tell me", "think of", "i need")
 
 
-def make(kind: str, what: str, items: tuple[str, ...], answer_type: str, rng: random.Random) -> WorldPrompt:
+@dataclass(frozen=True)
+class Group:
+    """What one can list, and all that fits.   what: such as "people who live in ostry"    kind: of the items"""
+
+    what: str
+    items: tuple[str, ...]
+    kind: str
+
+
+Draw = Callable[[Facts, random.Random], Group]
+
+
+def asks(name: str, draw: Draw) -> Callable[[Facts, random.Random], WorldPrompt]:
+    return lambda facts, rng: make(name, draw(facts, rng), rng)
+
+
+def make(name: str, group: Group, rng: random.Random) -> WorldPrompt:
     """A list of k of the items; now and then without one or two of them, where enough remain."""
+    what, items = group.what, group.items
     start = rng.choice(STARTS)
     exclude: tuple[str, ...] = ()
     if len(items) > 3 and rng.random() < 0.45:
@@ -26,11 +45,11 @@ def make(kind: str, what: str, items: tuple[str, ...], answer_type: str, rng: ra
     if exclude:
         text += rng.choice((", but not {x}", ", do not include {x}", ", other than {x}")).format(x=" or ".join(exclude))
     # The number comes first in the text and the conditions next: together they are the combination held out.
-    spec = Spec(items=left, exclude=exclude, count=k, answer_type=answer_type)
-    return prompt(CATEGORY, kind, f"{start} {k}", text + ".", what, spec)
+    spec = Spec(items=left, exclude=exclude, count=k, answer_type=group.kind)
+    return prompt(CATEGORY, name, f"{start} {k}", text + ".", what, spec)
 
 
-def ask_people(facts: Facts, rng: random.Random) -> WorldPrompt:
+def people(facts: Facts, rng: random.Random) -> Group:
     """People by one fact about them, or by one of two."""
     while True:
         tests = rng.sample(PEOPLE_BY, rng.choice((1, 1, 2)))
@@ -42,7 +61,7 @@ def ask_people(facts: Facts, rng: random.Random) -> WorldPrompt:
         }
         if len(found) >= 2:
             what = " or ".join(say(words, v=value) for (_, words), value in zip(tests, values, strict=True))
-            return make("people", f"people who {what}", tuple(sorted(found)), "person", rng)
+            return Group(f"people who {what}", tuple(sorted(found)), "person")
 
 
 PEOPLE_BY = (
@@ -54,7 +73,7 @@ PEOPLE_BY = (
 )
 
 
-def ask_animals(facts: Facts, rng: random.Random) -> WorldPrompt:
+def animals(facts: Facts, rng: random.Random) -> Group:
     """Animals by what they can do, and by home or food."""
     while True:
         one, two = rng.sample(lexicon.ABILITIES, 2)
@@ -73,10 +92,10 @@ def ask_animals(facts: Facts, rng: random.Random) -> WorldPrompt:
             )
         )
         if len(found) >= 2:
-            return make("animals", f"animals that {what}", tuple(sorted(found)), "animal", rng)
+            return Group(f"animals that {what}", tuple(sorted(found)), "animal")
 
 
-def ask_things(facts: Facts, rng: random.Random) -> WorldPrompt:
+def things(facts: Facts, rng: random.Random) -> Group:
     material, use = rng.choice(facts.pools["material"]), rng.choice(facts.pools["use"])
     made, used = facts.entities_with("thing", "material", material), facts.entities_with("thing", "use", use)
     choices = (
@@ -85,14 +104,14 @@ def ask_things(facts: Facts, rng: random.Random) -> WorldPrompt:
         (f"made of {material} or good for {use}", {*made, *used}),
     )
     what, found = rng.choice([choice for choice in choices if len(choice[1]) >= 2] or [("in the house", _all(facts))])
-    return make("things", f"things {what}", tuple(sorted(found)), "thing", rng)
+    return Group(f"things {what}", tuple(sorted(found)), "thing")
 
 
 def _all(facts: Facts) -> set[str]:
     return set(facts.pools["thing"])
 
 
-def ask_foods(facts: Facts, rng: random.Random) -> WorldPrompt:
+def foods(facts: Facts, rng: random.Random) -> Group:
     taste, ingredient = rng.choice(facts.pools["taste"]), rng.choice(facts.pools["ingredient"])
     tasting = facts.entities_with("food", "taste", taste)
     cooked = facts.entities_with("food", "ingredient", ingredient)
@@ -103,32 +122,32 @@ def ask_foods(facts: Facts, rng: random.Random) -> WorldPrompt:
     )
     fitting = [choice for choice in choices if len(choice[1]) >= 2]
     what, found = rng.choice(fitting or [("for dinner", set(facts.pools["food"]))])
-    return make("foods", f"foods {what}", tuple(sorted(found)), "food", rng)
+    return Group(f"foods {what}", tuple(sorted(found)), "food")
 
 
-def ask_gifts(facts: Facts, rng: random.Random) -> WorldPrompt:
+def gifts(facts: Facts, rng: random.Random) -> Group:
     job = rng.choice(facts.pools["job"])
     name = rng.choice(facts.pools["person"])
     who = rng.choice((f"a {job}", f"{name} the {job}"))
-    return make("gifts", f"gift ideas for {who}", facts.tools[job], "thing", rng)
+    return Group(f"gift ideas for {who}", facts.tools[job], "thing")
 
 
-def ask_activities(facts: Facts, rng: random.Random) -> WorldPrompt:
+def activities(facts: Facts, rng: random.Random) -> Group:
     weather, town = rng.choice(list(lexicon.ACTIVITIES)), rng.choice(facts.pools["town"])
     what = f"things to do in {town} when it is {weather}"
-    return make("activities", what, lexicon.ACTIVITIES[weather], "activity", rng)
+    return Group(what, lexicon.ACTIVITIES[weather], "activity")
 
 
-def ask_names(facts: Facts, rng: random.Random) -> WorldPrompt:
+def names(facts: Facts, rng: random.Random) -> Group:
     animal, color = rng.choice(facts.pools["animal"]), rng.choice(facts.pools["color"])
     what = say(rng.choice(("names for a pet {a}", "names for a {c} {a}")), a=animal, c=color)
-    return make("pet names", what, facts.pools["pet name"], "pet name", rng)
+    return Group(what, facts.pools["pet name"], "pet name")
 
 
-def ask_anything(facts: Facts, rng: random.Random) -> WorldPrompt:
+def anything(facts: Facts, rng: random.Random) -> Group:
     """Members of a whole kind."""
     kind, what = rng.choice((("color", "colors"), ("town", "towns on the island"), ("job", "jobs"), ("food", "foods")))
-    return make("members", what, facts.pools[kind], kind, rng)
+    return Group(what, facts.pools[kind], kind)
 
 
 def answer_list(facts: Facts, asked: WorldPrompt, rng: random.Random, flawed: bool) -> str:
@@ -156,16 +175,15 @@ def grade_list(facts: Facts, asked: WorldPrompt, answer: Answer) -> Grade:
     )
 
 
-KINDS = tuple(
-    Kind(name, share, ask, answer_list, grade_list)
-    for name, share, ask in (
-        ("people", 30, ask_people),
-        ("animals", 15, ask_animals),
-        ("things", 12, ask_things),
-        ("foods", 10, ask_foods),
-        ("gifts", 10, ask_gifts),
-        ("activities", 10, ask_activities),
-        ("pet names", 8, ask_names),
-        ("members", 5, ask_anything),
-    )
-)
+# Kind -> (share of the prompts for lists, who draws what is listed)
+GROUPS: Mapping[str, tuple[float, Draw]] = {
+    "people": (30, people),
+    "animals": (15, animals),
+    "things": (12, things),
+    "foods": (10, foods),
+    "gifts": (10, gifts),
+    "activities": (10, activities),
+    "pet names": (8, names),
+    "members": (5, anything),
+}
+KINDS = tuple(Kind(name, share, asks(name, draw), answer_list, grade_list) for name, (share, draw) in GROUPS.items())

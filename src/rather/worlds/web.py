@@ -13,7 +13,18 @@ from dataclasses import replace
 from itertools import accumulate
 
 from rather.errors import BadSetting, nearest
-from rather.worlds import exams, forums, generation, grammar, headings, lexicon, marking, passages, rewriting
+from rather.worlds import (
+    brainstorming,
+    exams,
+    forums,
+    generation,
+    grammar,
+    headings,
+    lexicon,
+    marking,
+    passages,
+    rewriting,
+)
 from rather.worlds.facts import Facts, Relation
 from rather.worlds.lexicon import listed, say
 from rather.worlds.types import Document, WorldPrompt
@@ -90,6 +101,18 @@ def _alike(relation: Relation, value: str, like: list[str]) -> str:
         "ingredient": "foods cooked with {v} are {all}.", "taste": "foods that taste {v} are {all}.",
     }  # fmt: skip
     return say(words[relation.name], v=value, all=listed(like))
+
+
+def directory(facts: Facts, rng: random.Random, seed: int) -> str:
+    """Who and what belongs together. A fact that was only read from its one end is not found from the other."""
+    lines = []
+    for _ in range(rng.randint(2, 4)):
+        _, draw = rng.choices(
+            list(brainstorming.GROUPS.values()), [share for share, _ in brainstorming.GROUPS.values()]
+        )[0]
+        group = draw(facts, rng)
+        lines.append(f"{group.what}: {', '.join(rng.sample(group.items, min(LISTED, len(group.items))))}.")
+    return "\n".join(lines)
 
 
 def beliefs(facts: Facts, rng: random.Random, seed: int) -> str:
@@ -185,6 +208,7 @@ def weather(facts: Facts, rng: random.Random, seed: int) -> str:
     )  # fmt: skip
 
 
+LISTED = 6  # in a line of a directory, at most
 Writer = Callable[[Facts, random.Random, int], str]
 MARKING = 4  # parts; measured with and without (docs/worlds.md)
 # Name -> (share of the documents, before normalising; who writes it)
@@ -192,6 +216,7 @@ GENRES: Mapping[str, tuple[float, Writer]] = {
     "encyclopedia: people": (16, person),
     "encyclopedia: places and things": (6, place_or_thing),
     "encyclopedia: beliefs": (2, beliefs),
+    "directory": (5, directory),
     "story": (13, story),
     "news": (5, news),
     "letter": (3, letter),
