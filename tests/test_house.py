@@ -23,7 +23,7 @@ STAIRS = (
     {"stages"},
     {"evaluate", "explain", "diagnose", "report"},
     {"pipeline", "pipeline_recipe", "pipeline_memory", "pipeline_judged", "plan", "cli", "serve", "launch", "demo"}
-    | {"pipeline_rounds", "pipeline_order", "pipeline_side_by_side", "__main__"},
+    | {"pipeline_rounds", "pipeline_order", "pipeline_side_by_side", "pipeline_seeds", "__main__"},
 )
 FLOOR = {name: floor for floor, names in enumerate(STAIRS) for name in names}
 MATHS = STAIRS[1]

@@ -40,6 +40,18 @@ class Told:
     words: Callable[[str], None]
 
 
+def _say_stage(step: Step, why: Why | None) -> None:
+    head = f"== {step.name}: {visible(why.words) if why else 'as it was'}"
+    print(head if why is None else f"\n{head}\n{step.typed}", flush=True)
+
+
+def _say(words: str) -> None:
+    print(visible(words), flush=True)
+
+
+ALOUD = Told(_say_stage, _say)  # on standard output
+
+
 def story(recipe: Recipe, told: Told, jobs: int = 1) -> dict[str, str]:
     """Everything that the recipe lists; what is as it should be is left alone.
 
@@ -52,11 +64,11 @@ def story(recipe: Recipe, told: Told, jobs: int = 1) -> dict[str, str]:
         memory = Memory.of(recipe)
         files.remove_unfinished(recipe.folder)
         steps, left, waiting = {step.name: step for step in recipe.steps}, list(recipe.steps), waits(recipe)
-        with SideBySide(jobs, _modules(recipe)) as beside:
+        with SideBySide(jobs, modules(recipe)) as beside:
             while left or beside.running:
                 step = next_of(left, beside.running, waiting) if len(beside.running) < jobs else None
                 if step is None:
-                    name, seconds = beside.ended()
+                    name, seconds, _ = beside.ended()
                     memory.finish(steps[name], seconds)
                     continue
                 left.remove(step)
@@ -82,10 +94,10 @@ def story(recipe: Recipe, told: Told, jobs: int = 1) -> dict[str, str]:
 
 def _chapter(recipe: Recipe, step: Step, why: Why) -> None:
     """A stage in a process of its own."""
-    CHAPTERS[step.verb](recipe, step, why, lambda words: print(visible(words)))
+    CHAPTERS[step.verb](recipe, step, why, ALOUD.words)
 
 
-def _modules(recipe: Recipe) -> list[str]:
+def modules(recipe: Recipe) -> list[str]:
     """What the verbs import of the stages that are not alone."""
     verbs = dict.fromkeys(step.verb for step in recipe.steps if step.verb not in ALONE)
     return [__name__, *(f"rather.cli.{VERBS[verb][0].partition(':')[0] if verb in VERBS else verb}" for verb in verbs)]

@@ -24,7 +24,7 @@ from pydantic import Field
 from rather import toml
 from rather.cli.stage import settings_of
 from rather.config import Config, as_toml, flattened
-from rather.errors import BadSetting, nearest
+from rather.errors import BadSetting, nearest, visible
 from rather.pipeline_rounds import Listed, with_rounds
 from rather.worlds.named import world_named
 from rather.worlds.writing import Sizes
@@ -38,6 +38,7 @@ class StoryConfig(Config):
     stages: tuple[str, ...] = Field(min_length=1, description="VERB or VERB NAME, in order")
     rounds: int = Field(1, ge=1, description="2: steps 2 and 3 once more, on the newest policy with fresh rankings")
     jobs: int | None = Field(None, ge=1, description="stages that run side by side; none: as many as are sensible")
+    seeds: int = Field(1, ge=1, lt=1000, description="3: the story three times, each with other chance, in RUN/seed-K")
 
 
 class WorldConfig(Config):
@@ -85,13 +86,24 @@ class Step:
     settings: Config
     command: tuple[str, ...]
 
+    @property
+    def typed(self) -> str:
+        quoted = [
+            word if all(c.isalnum() or c in "-_./=:" for c in word) else toml.written(word) for word in self.command
+        ]
+        return visible("$ rather " + " ".join(quoted))
+
 
 @dataclass(frozen=True)
 class Recipe:
+    """overrides: of the command line, NAME.key=value"""
+
     path: Path
     folder: Path
     steps: tuple[Step, ...]
     jobs: int | None = None
+    seeds: int = 1
+    overrides: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, folder: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -116,7 +128,7 @@ class Recipe:
             _again(path, folder, one, given) if one.again else _step(path, folder, one.verb, one.name, given[one.name])
             for one in listed
         ]
-        return cls(path, folder, tuple(steps), story.jobs)
+        return cls(path, folder, tuple(steps), story.jobs, story.seeds, tuple(overrides))
 
 
 def _named(path: Path, words: str) -> tuple[str, str]:
@@ -146,13 +158,14 @@ def _refuse_unknown(path: Path, tables: Mapping[str, object], listed: Sequence[L
 def _sorted(overrides: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {name: [] for name in names}
     for text in overrides:
-        name, dot, setting = text.partition(".")
-        if not dot or name not in given:
+        key = text.partition("=")[0]
+        name = max((name for name in names if key.startswith(f"{name}.")), key=len, default=None)  # it may have dots
+        if name is None:
             raise BadSetting(
-                f"{text!r} is no setting of a stage.{nearest(name.partition('=')[0], names)}",
+                f"{text!r} is no setting of a stage.{nearest(key.partition('.')[0], names)}",
                 f"Expected NAME.key=value, with one of {', '.join(names)}.",
             )
-        given[name].append(setting)
+        given[name].append(text[len(name) + 1 :])
     return given
 
 

@@ -28,7 +28,7 @@ from rather.errors import RatherError
 
 CONTEXT = get_context("forkserver")
 PATIENCE = 10.0  # seconds that a stage which is stopped has for putting things in order
-Ended = tuple[str, float]  # a stage's name, and the seconds it took
+Ended = tuple[str, float, Any]  # a stage's name, the seconds it took, and what its work returned
 
 
 def usual_jobs(own_models: bool) -> int:
@@ -55,7 +55,7 @@ class SideBySide:
         self.running: dict[str, _Stage] = {}
         self._threads: int | None = None
 
-    def start(self, name: str, work: Callable[[], None]) -> None:
+    def start(self, name: str, work: Callable[[], object]) -> None:
         if self._threads is None:  # measured while nothing else runs
             self._threads = threads_of_each(self.jobs)
             _start_fork_server([__name__, *self.modules])
@@ -69,7 +69,7 @@ class SideBySide:
                     del self.running[stage.name]
                     if stage.error is not None:
                         raise stage.error
-                    return stage.name, time.monotonic() - stage.began
+                    return stage.name, time.monotonic() - stage.began, stage.result
             connection.wait([source for stage in self.running.values() for source in stage.sources()])
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class SideBySide:
             for stage in stopped:
                 stage.process.kill()
                 stage.process.join()
-        for stage in (one for one in stopped if one.said != ()):
+        for stage in (one for one in stopped if one.said is None or len(one.said) != 1):
             print(f"{stage.name}: stopped; the same `rather run` goes on with it", file=sys.stderr, flush=True)
 
 
@@ -116,10 +116,10 @@ class _Stage:
     out: _Lines
     err: _Lines
     began: float = field(default_factory=time.monotonic)
-    said: tuple[Any, ...] | None = None  # nothing yet
+    said: tuple[Any, ...] | None = None  # nothing yet; then what its work returned, or an error's kind and words
 
     @classmethod
-    def begun(cls, name: str, work: Callable[[], None], threads: int) -> _Stage:
+    def begun(cls, name: str, work: Callable[[], object], threads: int) -> _Stage:
         ours, theirs = zip(*(CONTEXT.Pipe(duplex=False) for _ in range(3)), strict=True)
         process = CONTEXT.Process(target=_live, args=(work, *theirs, threads, os.getcwd()), name=name)
         process.start()
@@ -145,9 +145,15 @@ class _Stage:
         return gone and self.said is not None
 
     @property
+    def result(self) -> Any:
+        assert self.said is not None, "it has not ended"
+        (found,) = self.said
+        return found
+
+    @property
     def error(self) -> RatherError | None:
         assert self.said is not None, "it has not ended"
-        if not self.said:
+        if len(self.said) == 1:
             return None
         kind, found, expected, do = self.said
         error: RatherError = kind.__new__(kind)  # some kinds take other arguments, and say the same three things
@@ -195,7 +201,7 @@ class _Lines:
 
 
 def _live(
-    work: Callable[[], None], told: Connection, out: Connection, err: Connection, threads: int, folder: str
+    work: Callable[[], object], told: Connection, out: Connection, err: Connection, threads: int, folder: str
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: `rather run` hears it too, and says so in its way
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -208,13 +214,13 @@ def _live(
         os.chdir(folder)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # a verb obeys it, and does not measure beside another one
         torch.set_num_threads(threads)
-        work()
+        result = work()
     except (KeyboardInterrupt, click.Abort):  # a verb makes the one of the other
         told.send((RatherError, "its process was stopped.", "", ""))
     except BaseException as error:  # of any kind: it is said where somebody reads it
         told.send(_in_words(error))
     else:
-        told.send(())
+        told.send((result,))
 
 
 def _in_words(error: BaseException) -> tuple[type[RatherError], str, str, str]:

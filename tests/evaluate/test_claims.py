@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from rather.diagnose.over_runs import overall
 from rather.evaluate.claims import CLAIMS, decided
 from rather.evaluate.claims.evidence import Missing
 from rather.evaluate.claims.figures import Figure, Verdict, at_least, minus, over, verdict
-from rather.evaluate.claims.seeds import Line, overall, table
+from rather.evaluate.claims.seeds import Line, table
 
 
 @dataclass

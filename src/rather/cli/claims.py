@@ -18,6 +18,7 @@ from rather.evaluate.claims.figures import Figure
 from rather.evaluate.claims.seeds import Line, table
 from rather.evaluate.policies import MeasureConfig
 from rather.evaluate.runs import Measuring, measured_with, world_of
+from rather.run.seeds import each_seed
 
 
 @click.command("claims", context_settings={"max_content_width": 120})
@@ -28,12 +29,13 @@ from rather.evaluate.runs import Measuring, measured_with, world_of
 def claims(words: tuple[str, ...], world: str | None, measure: bool, as_object: bool) -> None:
     """The claims of the paper: criterion, figure, interval, n, seeds, pass or fail or not decided.
 
-    Several RUNs are several seeds; a claim passes when two thirds of them pass. What cannot be decided says what is
-    missing. KEY=VALUE are settings of the measurements, see `rather world measure --help`.
+    Several RUNs are several seeds, and a folder of seeds is all its seeds; a claim passes when two thirds of them pass.
+    What cannot be decided says what is missing. KEY=VALUE are settings of the measurements, see `rather world measure
+    --help`.
     """
     torch.set_num_threads(machine.best_threads())
     overrides = [word for word in words if "=" in word]
-    runs = [Path(word) for word in words if "=" not in word]
+    runs = each_seed(Path(word) for word in words if "=" not in word)
     if missing := [run for run in runs if not run.is_dir()]:
         raise BadSetting(f"There is no folder {visible(str(missing[0]))}.", "Expected the folders of runs.")
     if not runs:

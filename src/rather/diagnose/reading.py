@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from rather import toml
 from rather.errors import BadFile, NotReady
 from rather.run import CONFIG, EVENTS, METRICS, SAMPLES, read_done, read_log
+from rather.run.seeds import seeds_in
 
 Row = dict[str, Any]
 KEPT = 800  # samples of a stage that are kept from its beginning, and as many from its end
@@ -70,6 +71,8 @@ class Story:
         if not path.is_dir():
             raise NotReady(f"There is no folder {path}.", "Expected the folder of a story.", "rather run RECIPE.toml")
         folders = sorted(config.parent for config in path.glob(f"*/{CONFIG}"))
+        if seeds := seeds_in(path):
+            raise NotReady(f"{path} has several seeds of a story.", "Expected one of them.", f"Name it:  {seeds[0]}")
         if not folders:
             raise NotReady(
                 f"{path} has no run: no folder in it has {CONFIG}.",
@@ -77,11 +80,13 @@ class Story:
                 "rather run RECIPE.toml",
             )
         folders.sort(key=lambda folder: (folder / CONFIG).stat().st_mtime)
-        measured = {file.stem: _json(file) for file in sorted(path.glob("evaluate/*.json"))}
-        rewards = {file.parent.name: _json(file) for file in sorted(path.glob("*/report.json"))}
-        claims, made = (_json(path / name) for name in ("claims.json", "pipeline.json"))
-        curves = {file.parent.name: _json(file) for file in sorted(path.glob("*/curve.json"))}
-        ranked = {file.name.removesuffix(".about.json"): _json(file) for file in sorted(path.glob("*.about.json"))}
+        measured = {file.stem: read_object(file) for file in sorted(path.glob("evaluate/*.json"))}
+        rewards = {file.parent.name: read_object(file) for file in sorted(path.glob("*/report.json"))}
+        claims, made = (read_object(path / name) for name in ("claims.json", "pipeline.json"))
+        curves = {file.parent.name: read_object(file) for file in sorted(path.glob("*/curve.json"))}
+        ranked = {
+            file.name.removesuffix(".about.json"): read_object(file) for file in sorted(path.glob("*.about.json"))
+        }
         stages = {folder.name: _stage(folder) for folder in folders}
         return cls(path, stages, measured, rewards, claims, made, curves, ranked)
 
@@ -123,7 +128,8 @@ def _samples(path: Path) -> list[Row]:
     return first + list(deque(lines, KEPT))
 
 
-def _json(path: Path) -> Row:
+def read_object(path: Path) -> Row:
+    """Of a JSON file; empty where there is none."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:

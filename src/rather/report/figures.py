@@ -58,7 +58,7 @@ def curves(
     told = f"{title} by {x_label}. " + "; ".join(ends) + (f"; {mark[0]} at {mark[1].words()}" if mark else "")
     legend = _legend(list(lines)) if len(lines) > 1 else Markup("")
     rows = [(label, f"{x:g}", repr(y)) for label, line in lines.items() for x, y in line]
-    return Figure(name, title, told, _svg(name, told, high, drawn) + legend, _csv(("stage", x_label, title), rows))
+    return Figure(name, title, told, _svg(name, told, high, drawn) + legend, csv_of(("stage", x_label, title), rows))
 
 
 def forest(
@@ -98,7 +98,7 @@ def forest(
         if n
     ]
     legend = _legend(groups) if len(groups) > 1 else Markup("")
-    table = _csv(("row", "group", "value", "low", "high", "n"), csv)
+    table = csv_of(("row", "group", "value", "low", "high", "n"), csv)
     told = f"{title}. " + "; ".join(said)
     return Figure(name, title, told, _svg(name, told, high, drawn) + legend, table)
 
@@ -215,7 +215,7 @@ def _thinned(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
 
 
-def _csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def csv_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A cell that a spreadsheet would take for a formula is quoted as text."""
 
     def cell(text: str) -> str:

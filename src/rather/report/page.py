@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from markupsafe import Markup
 
 from rather import __version__
 from rather.diagnose.reading import Story
-from rather.report import compared, diagnosis, parts
+from rather.report import claims_over_runs, compared, diagnosis, parts
 from rather.report.figures import Figure
 from rather.report.funnel import funnel
 
+Together = Literal["runs", "seeds"]
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --pale: #5b6168; --paper: #fff; --line: #d9dde2; --good: #1a7f45;
   --bad: #b3261e; --open: #8a5a00; --soft: #f4f5f7;
@@ -73,21 +75,36 @@ th, td { overflow-wrap: normal; } td code { overflow-wrap: anywhere; }
 """
 
 
-def page(stories: Sequence[Story], folder: str) -> tuple[Markup, dict[str, str]]:
-    """The page, and name -> CSV of each figure.   folder: where the CSV files will lie beside it"""
+def page(stories: Sequence[Story], folder: str, are: Together = "runs") -> tuple[Markup, dict[str, str]]:
+    """The page, and name -> CSV of each figure.   folder: where the CSV files will lie beside it
+
+    are: several stories are seeds where they are one story told several times
+    """
     tables: dict[str, str] = {}
     bodies = []
     for place, story in enumerate(stories):
         prefix = "" if len(stories) == 1 else f"{place + 1}-"
         bodies.append(_of_one(story, folder, prefix, tables))
     if len(stories) > 1:
-        bodies.insert(0, _compared(stories, folder, tables))
+        bodies[:0] = [_claims(stories, folder, are, tables), _compared(stories, folder, tables)]
     names = ", ".join(story.name for story in stories)
+    if are == "seeds":
+        names = f"{stories[0].path.resolve().parent.name}: {names}"
     return Markup(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>{}: report</title>'
         '<style>{}</style></head><body>{}<footer><p class="about">rather {}</p></footer></body></html>\n'
     ).format(names, Markup(STYLE), Markup("").join(bodies), __version__), tables
+
+
+def _claims(stories: Sequence[Story], folder: str, are: str, tables: dict[str, str]) -> Markup:
+    rows, names = claims_over_runs.rows_over(stories)
+    if not rows:
+        return Markup("")
+    tables[claims_over_runs.NAME] = claims_over_runs.csv(rows, names)
+    without = [name for name in compared.labels(stories) if name not in names]
+    body = claims_over_runs.shown(rows, names, without, folder)
+    return Markup("<section><h1>The claims of the paper, over {} {}</h1>{}</section>").format(len(names), are, body)
 
 
 def _compared(stories: Sequence[Story], folder: str, tables: dict[str, str]) -> Markup:

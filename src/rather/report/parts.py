@@ -116,16 +116,19 @@ def claims(story: Story) -> Markup:
     rows = []
     for row in rows_of(at(story.claims, "claims")):
         number = Number.of(row, "figure")
-        outcome = str(row.get("outcome"))
-        mark = Markup('<span class="{}">{}</span>').format(
-            {"pass": "good", "fail": "bad"}.get(outcome, "open"), outcome
-        )
+        mark = outcome_of(row)
         whys = [str(at(of, "why")) for _, of in items_of(at(row, "runs"))]
         said = Markup("{} <strong>{}</strong><br><small>{}</small><br><small>{}</small>").format(
             row.get("sentence"), number.words() if number else "", row.get("criterion"), "; ".join(whys)
         )
         rows.append((row.get("claim"), mark, said))
     return table(("", "", "claim and figure; criterion; what was found"), rows, (0,)) if rows else Markup("")
+
+
+def outcome_of(row: Row) -> Markup:
+    outcome = str(row.get("outcome"))
+    kind = {"pass": "good", "fail": "bad"}.get(outcome, "open")
+    return Markup('<span class="{}">{}</span>').format(kind, outcome)
 
 
 def measured(story: Story) -> Markup:
@@ -261,6 +264,8 @@ def provenance(story: Story) -> Markup:
         weights = next((str(h) for file, h in items_of(at(done, "files")) if str(file).endswith(".safetensors")), "")
         command = at(story.made, "stages", name, "command")
         typed = "rather " + " ".join(map(str, command)) if isinstance(command, list) else ""
+        if stage.path.is_symlink():  # a base model that all seeds of a story share
+            typed = f"-> {stage.path.readlink()}"
         rows.append((
             name,
             "" if seconds is None else f"{seconds / 60:.1f} min",

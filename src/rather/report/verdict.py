@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rather.diagnose import diagnose, illness
-from rather.diagnose.reading import Number, Stage, Story, at, rows_of
+from rather.diagnose.reading import Number, Row, Stage, Story, at, rows_of
 from rather.report.tax import LOST, taxes
 
 Mood = Literal["good", "bad", "open"]
@@ -100,11 +100,16 @@ def _alarms(story: Story) -> list[Sentence]:
 
 
 def _claims(story: Story) -> Sentence:
-    outcomes = [row.get("outcome") for row in rows_of(at(story.claims, "claims"))]
+    return of_claims(story.claims)
+
+
+def of_claims(found: Row, over: str = "") -> Sentence:
+    """found: what a claims.json holds"""
+    outcomes = [row.get("outcome") for row in rows_of(at(found, "claims"))]
     if not outcomes:
         return Sentence("open", "Claims of the paper were not decided: they need a world, where the truth is known.")
     passed, failed = outcomes.count("pass"), outcomes.count("fail")
-    words = f"Of {len(outcomes)} claims of the paper {passed} pass, {failed} fail"
+    words = f"Of {len(outcomes)} claims of the paper{over} {passed} pass, {failed} fail"
     return Sentence(
         "bad" if failed > passed else "good", f"{words}, {len(outcomes) - passed - failed} are not decided."
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Outcome = Literal["pass", "fail", "not decided"]
+from rather.diagnose.over_runs import Outcome
 
 
 @dataclass(frozen=True)
