@@ -354,7 +354,7 @@ def test_a_ratio_to_what_is_known_exactly_is_the_interval_divided():
 
 def test_the_first_condition_that_fails_decides_and_all_are_said():
     found = verdict(at_least("one", Figure(0.9, (0.4, 1.0)), 0.5), at_least("two", Figure(0.3), 0.5), note="and more")
-    assert found == Verdict("fail", "one 0.9 (>= 0.5) within noise; two 0.3 (>= 0.5); and more", Figure(0.3))
+    assert found == Verdict("fail", "one 0.9 (>= 0.5) within noise; two 0.3 (>= 0.5); and more", Figure(0.3), "two")
 
 
 # ---- seeds
@@ -384,3 +384,14 @@ def test_several_runs_are_shown_as_one_line_with_each_run_below():
     said = first.to_dict(["a", "b", "c"])
     assert (said["passed"], said["seeds"], said["runs"]["b"]["outcome"]) == (2, 3, "fail")
     assert lines[31].outcome == "not decided"
+
+
+def test_figures_of_different_conditions_have_no_mean():
+    one, two = (verdict(at_least("a", Figure(0.9, None, 5), 0.5), at_least("b", Figure(b), 0.5)) for b in (0.6, 0.1))
+    line = Line(CLAIMS[0], (one, two))
+    assert line.outcome == "fail"
+    assert line.figure is None
+    said = line.to_dict(["x", "y"])
+    assert [(of["of"], of["figure"]) for of in said["runs"].values()] == [("a", 0.9), ("b", 0.1)]
+    assert said["figure"] is None
+    assert Line(CLAIMS[0], (one, one)).figure == Figure(0.9, None, 10)

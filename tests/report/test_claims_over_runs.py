@@ -53,6 +53,17 @@ def test_the_numbers_lie_beside_the_page(run):
     ]  # fmt: skip
 
 
+def test_figures_of_different_conditions_say_of_what_they_are(run):
+    path = run / "seed-1" / "claims.json"
+    found = json.loads(path.read_text())
+    found["claims"][0]["runs"]["made up"]["of"] = "U_lab at T=.5"
+    written.write(path, found)
+    text = write_report([run]).read_text()
+    row = text.partition("PPO is better than SFT")[2].partition("</tr>")[0]
+    assert "n = 400" not in row
+    assert "0.50<br><small>U_lab at T=.5</small>" in row
+
+
 def test_other_runs_are_called_runs_and_those_without_claims_are_named(run, tmp_path):
     third = written.story(tmp_path / "other")
     (third / "claims.json").unlink()
@@ -77,8 +88,8 @@ def test_files_of_somebody_else_make_a_page_too(run, claims):
 
 
 def test_a_run_that_cannot_decide_counts_for_neither_side_and_has_no_figure():
-    found = [one_run("pass", Number(0.6, (0.5, 0.7), 10), "a"), one_run("not decided", None, "b"),
-             one_run("pass", Number(0.8, None, 10), "c")]  # fmt: skip
+    found = [one_run("pass", Number(0.6, (0.5, 0.7), 10), "x", "a"), one_run("not decided", None, "", "b"),
+             one_run("pass", Number(0.8, None, 10), "x", "c")]  # fmt: skip
     said = together(["a", "b", "c"], found)
     assert (said["outcome"], said["passed"], said["seeds"]) == ("pass", 2, 3)
     assert said["figure"] == pytest.approx(0.7)

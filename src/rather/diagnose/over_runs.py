@@ -17,27 +17,32 @@ def overall(outcomes: Sequence[Outcome]) -> Outcome:
     return "pass" if passed >= needed else "not decided" if passed + open_ones >= needed else "fail"
 
 
-def mean(found: Sequence[Number]) -> Number | None:
-    """The mean over runs, with the outermost ends of their intervals; n of all together."""
-    if not found:
+def mean(found: Sequence[Row]) -> Number | None:
+    """The mean over runs, with the outermost ends of their intervals; n of all together.
+
+    None where they are figures of different things: one run's criterion may be decided by another of its conditions.
+    """
+    told = [(of.get("of"), number) for of in found if (number := Number.of(of, "figure")) is not None]
+    numbers = [number for _, number in told]
+    if not told or any(of != told[0][0] for of, _ in told):
         return None
-    ends = [of.interval for of in found if of.interval is not None]
-    around = (min(low for low, _ in ends), max(high for _, high in ends)) if len(ends) == len(found) else None
-    counted = [of.n for of in found if of.n is not None]
-    return Number(sum(of.value for of in found) / len(found), around, sum(counted) if counted else None)
+    ends = [of.interval for of in numbers if of.interval is not None]
+    around = (min(low for low, _ in ends), max(high for _, high in ends)) if len(ends) == len(numbers) else None
+    counted = [of.n for of in numbers if of.n is not None]
+    return Number(sum(of.value for of in numbers) / len(numbers), around, sum(counted) if counted else None)
 
 
-def one_run(outcome: Outcome, number: Number | None, why: str) -> Row:
-    return {"outcome": outcome, **plain(number), "why": why}
+def one_run(outcome: Outcome, number: Number | None, of: str, why: str) -> Row:
+    """of: what the number is of"""
+    return {"outcome": outcome, **plain(number), "of": of, "why": why}
 
 
 def together(names: Sequence[str], found: Sequence[Row]) -> Row:
     """found: what `one_run` says of each"""
     outcomes: list[Outcome] = [of["outcome"] for of in found]
-    numbers = [number for of in found if (number := Number.of(of, "figure")) is not None]
     return {
         "outcome": overall(outcomes),
-        **plain(mean(numbers)),
+        **plain(mean(found)),
         "passed": outcomes.count("pass"),
         "seeds": len(outcomes),
         "runs": dict(zip(names, found, strict=True)),
@@ -69,10 +74,11 @@ def table_over(found: Mapping[str, Row]) -> list[Row]:
 def _of(row: Row | None, claim: Row) -> Row:
     """What one run's file says. Two versions of this program may not hold a claim against the same criterion."""
     if row is None:
-        return one_run("not decided", None, "its claims.json does not have this claim")
+        return one_run("not decided", None, "", "its claims.json does not have this claim")
     if row.get("criterion") != claim.get("criterion"):
-        return one_run("not decided", None, f"it was held against another criterion: {row.get('criterion')}")
+        return one_run("not decided", None, "", f"it was held against another criterion: {row.get('criterion')}")
     outcome: Any = row.get("outcome")
     known: Outcome = outcome if outcome in get_args(Outcome) else "not decided"
-    whys = [str(at(of, "why")) for _, of in items_of(at(row, "runs"))]
-    return one_run(known, Number.of(row, "figure"), "; ".join(whys))
+    runs = [of for _, of in items_of(at(row, "runs"))]
+    what, why = ("; ".join(str(at(of, key) or "") for of in runs) for key in ("of", "why"))
+    return one_run(known, Number.of(row, "figure"), what, why)

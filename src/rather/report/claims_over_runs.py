@@ -27,12 +27,12 @@ def shown(rows: Sequence[Row], names: Sequence[str], without: Sequence[str], fol
     head = ("", "", "claim and mean figure; criterion; what was found", "passed", *names)
     cells = [
         (row["claim"], outcome_of(row), _claim(row, names), f"{row['passed']} of {row['seeds']}",
-         *(_of_run(at(row, "runs", name)) for name in names))
+         *(_of_run(at(row, "runs", name), row["figure"] is None) for name in names))
         for row in rows
     ]  # fmt: skip
     about = (
         "A claim passes where two thirds of them pass. Figures are means, with the outermost ends of the 95 % "
-        "intervals, and n of all together."
+        "intervals, and n of all together; where runs were decided by different conditions there is none."
     )
     if without:
         about += f" Without claims: {', '.join(without)}."
@@ -50,13 +50,16 @@ def _claim(row: Row, names: Sequence[str]) -> Markup:
     )
 
 
-def _of_run(found: Row) -> Markup:
+def _of_run(found: Row, apart: bool) -> Markup:
+    """apart: the runs' figures are of different things, so that each says of what"""
     number = Number.of(found, "figure")
-    return Markup("{}<br>{}").format(outcome_of(found), f"{number.value:.2f}" if number else "")
+    value = f"{number.value:z.2f}" if number else ""
+    of = Markup("<br><small>{}</small>").format(found["of"]) if number and apart else ""
+    return Markup("{}<br>{}{}").format(outcome_of(found), value, of)
 
 
 def csv(rows: Sequence[Row], names: Sequence[str]) -> str:
-    head = ["claim", "run", "outcome", "figure", "low", "high", "n"]
+    head = ["claim", "run", "outcome", "figure", "low", "high", "n", "of"]
     lines = []
     for row in rows:
         for name, found in [("all", row), *((name, at(row, "runs", name)) for name in names)]:
@@ -64,6 +67,6 @@ def csv(rows: Sequence[Row], names: Sequence[str]) -> str:
             ends = map(repr, number.interval) if number and number.interval else ("", "")
             lines.append((
                 str(row["claim"]), name, found["outcome"], repr(number.value) if number else "", *ends,
-                str(number.n or "") if number else "",
+                str(number.n or "") if number else "", str(found.get("of", "")),
             ))  # fmt: skip
     return csv_of(head, lines)

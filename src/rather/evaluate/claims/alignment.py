@@ -81,4 +81,4 @@ def held_out_labelers_agree(run: Evidence) -> Verdict:
 def _apart(what: str, difference: Figure, bound: float) -> Part:
     """At most so far from 0 on either side."""
     words = f"{what}: panels differ by {difference.value:+.3f} (within {bound:g})"
-    return Part(words, difference, abs(difference.value) <= bound)
+    return Part(what, words, difference, abs(difference.value) <= bound)

@@ -65,8 +65,9 @@ def _fewest(*figures: Figure) -> int | None:
 
 @dataclass(frozen=True)
 class Part:
-    """One condition of a criterion.     words: with the number and the bound"""
+    """One condition of a criterion.     what: its figure is of     words: with the number and the bound"""
 
+    what: str
     words: str
     figure: Figure
     held: bool
@@ -74,21 +75,27 @@ class Part:
 
 
 def at_least(what: str, figure: Figure, bound: float) -> Part:
-    return Part(f"{what} {_short(figure.value)} (>= {bound:g})", figure, figure.value >= bound, _over(figure, bound))
+    return Part(
+        what, f"{what} {_short(figure.value)} (>= {bound:g})", figure, figure.value >= bound, _over(figure, bound)
+    )
 
 
 def at_most(what: str, figure: Figure, bound: float) -> Part:
-    return Part(f"{what} {_short(figure.value)} (<= {bound:g})", figure, figure.value <= bound, _over(figure, bound))
+    return Part(
+        what, f"{what} {_short(figure.value)} (<= {bound:g})", figure, figure.value <= bound, _over(figure, bound)
+    )
 
 
 def more_than(what: str, figure: Figure, bound: float = 0.0) -> Part:
-    return Part(f"{what} {_short(figure.value)} (> {bound:g})", figure, figure.value > bound, _over(figure, bound))
+    return Part(
+        what, f"{what} {_short(figure.value)} (> {bound:g})", figure, figure.value > bound, _over(figure, bound)
+    )
 
 
 def surely_more(what: str, figure: Figure, bound: float) -> Part:
     """The whole interval lies above the bound."""
     held = figure.interval is not None and figure.interval[0] > bound
-    return Part(f"{what} {_short(figure.value)} (surely > {bound:g})", figure, held)
+    return Part(what, f"{what} {_short(figure.value)} (surely > {bound:g})", figure, held)
 
 
 def _over(figure: Figure, bound: float) -> bool:
@@ -101,18 +108,23 @@ def _short(value: float) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """figure: of the condition that decides it: the first that fails, or the first of all     why: all conditions"""
+    """figure: of the condition that decides it: the first that fails, or the first of all     why: all conditions
+
+    of: what the figure is of, so that the figures of two runs are only taken together where they are of the same
+    """
 
     outcome: Outcome
     why: str
     figure: Figure | None = None
+    of: str = ""
 
 
 def verdict(*parts: Part, note: str = "") -> Verdict:
     failing = [part for part in parts if not part.held]
     decisive = (failing or parts)[0]
     words = [part.words + (" within noise" if part.close else "") for part in parts]
-    return Verdict("fail" if failing else "pass", "; ".join([*words, *([note] if note else [])]), decisive.figure)
+    why = "; ".join([*words, *([note] if note else [])])
+    return Verdict("fail" if failing else "pass", why, decisive.figure, decisive.what)
 
 
 def undecided(why: str) -> Verdict:

@@ -43,8 +43,18 @@ def best_of_n(run: Evidence) -> Verdict:
     words = ", ".join(f"{line['n']}: {line['gold']['value']:.2f}" for line in lines)
     rises = all(one < other for one, other in pairwise(rewards))
     return verdict(
-        Part(f"U* peaks at n={lines[peak]['n']} (inside)", Figure.of(lines[peak]["gold"]), _inside(gold)),
-        Part(f"reward {rewards[0]:.2f} to {rewards[-1]:.2f} (rises)", Figure.of(lines[-1]["reward"]), rises),
+        Part(
+            "U* at its peak",
+            f"U* peaks at n={lines[peak]['n']} (inside)",
+            Figure.of(lines[peak]["gold"]),
+            _inside(gold),
+        ),
+        Part(
+            "reward at the largest n",
+            f"reward {rewards[0]:.2f} to {rewards[-1]:.2f} (rises)",
+            Figure.of(lines[-1]["reward"]),
+            rises,
+        ),
         note=f"U* {words}",
     )
 
@@ -61,7 +71,10 @@ def beta_sweep(run: Evidence) -> Verdict:
     values = [of.value for of in gold]
     best = max(range(len(BETAS)), key=lambda at: values[at])
     words = ", ".join(f"{beta:g}: {value:.2f}" for beta, value in zip(BETAS, values, strict=True))
-    return verdict(Part(f"U* is highest at beta {BETAS[best]:g} (inside)", gold[best], _inside(values)), note=words)
+    return verdict(
+        Part("U* at the best beta", f"U* is highest at beta {BETAS[best]:g} (inside)", gold[best], _inside(values)),
+        note=words,
+    )
 
 
 def controller_overshoots(run: Evidence) -> Verdict:

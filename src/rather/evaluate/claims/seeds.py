@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rather.diagnose.over_runs import Outcome, mean, one_run, overall, together
-from rather.diagnose.reading import Number
+from rather.diagnose.reading import Number, Row
 from rather.evaluate.claims import CLAIMS, Claim, decided
 from rather.evaluate.claims.evidence import Evidence
 from rather.evaluate.claims.figures import Figure, Verdict
@@ -26,7 +26,7 @@ class Line:
 
     @property
     def figure(self) -> Figure | None:
-        found = mean([number for of in self.verdicts if (number := _number(of)) is not None])
+        found = mean([_said(of) for of in self.verdicts])
         return None if found is None else Figure(found.value, found.interval, found.n)
 
     def to_dict(self, runs: Sequence[str]) -> dict[str, Any]:
@@ -34,12 +34,13 @@ class Line:
             "claim": self.claim.number,
             "sentence": self.claim.sentence,
             "criterion": self.claim.criterion,
-            **together(runs, [one_run(of.outcome, _number(of), of.why) for of in self.verdicts]),
+            **together(runs, [_said(of) for of in self.verdicts]),
         }
 
 
-def _number(of: Verdict) -> Number | None:
-    return None if of.figure is None else Number(of.figure.value, of.figure.interval, of.figure.n)
+def _said(of: Verdict) -> Row:
+    number = None if of.figure is None else Number(of.figure.value, of.figure.interval, of.figure.n)
+    return one_run(of.outcome, number, of.of, of.why)
 
 
 def table(runs: Sequence[Evidence]) -> list[Line]:

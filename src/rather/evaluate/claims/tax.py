@@ -36,7 +36,12 @@ def ptx_recovers(run: Evidence) -> Verdict:
     change = minus(*wins)
     return verdict(
         at_least("recovered", Figure(back.value / gone.value, n=back.n), 0.6),
-        Part(f"win rate over SFT {change.value:+.3f} (within 0.03)", change, abs(change.value) <= 0.03),
+        Part(
+            "win rate over SFT",
+            f"win rate over SFT {change.value:+.3f} (within 0.03)",
+            change,
+            abs(change.value) <= 0.03,
+        ),
         note=f"on {', '.join(taxed)}",
     )
 
