@@ -117,13 +117,13 @@ def common(first: Recipe) -> Recipe:
 def refuse_mixing(recipe: Recipe) -> None:
     """A folder holds one story, or several seeds of one, and what is there is not taken for the other."""
     run, count = recipe.folder, recipe.seeds
-    before = seeds_in(run)
     if count == 1:
+        before = seeds_in(run) or sorted(path.parent for path in run.glob(f"seed-*/{FILE}"))
         if before:
             raise BadSetting(
-                f"{run} has {len(before)} seeds of a story.",
+                f"{run} has seeds of a story: {', '.join(path.name for path in before)}.",
                 "Expected seeds in [story], or --seeds.",
-                f"All of them:  rather run {recipe.path} {run} --seeds {len(before)}\n"
+                f"All of them:  rather run {recipe.path} {run} --seeds {max(2, len(before))}\n"
                 f"The first alone:  rather run {recipe.path} {before[0]} --seeds 1",
             )
         return
