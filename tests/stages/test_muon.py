@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from families import tiny_family
+from rather.models.heads import RewardModel
 from rather.stages.muon import Muon, orthogonal
 from rather.stages.optim import Adam
 
@@ -69,6 +70,23 @@ def test_embeddings_head_and_norms_move_as_under_adam():
     assert turned
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a, b) == (name not in turned), name
+
+
+def test_the_head_of_a_reward_model_moves_as_under_adam():
+    def begun():
+        torch.manual_seed(0)
+        return RewardModel(tiny_family("llama").model, torch.nn.Linear(32, 2))  # two heads: a matrix too
+
+    ours, theirs = begun(), begun()
+    ids = torch.randint(3, 90, (2, 12), generator=torch.Generator().manual_seed(0))
+    for model, optimizer in ((ours, Muon(ours)), (theirs, Adam(theirs))):
+        model.values(model.body(input_ids=ids).last_hidden_state).square().mean().backward()
+        optimizer.step(0.01)
+    moved_alike = {
+        n for (n, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True) if torch.equal(a, b)
+    }
+    assert {"head.weight", "head.bias", "body.embed_tokens.weight"} <= moved_alike
+    assert not any("proj" in name for name in moved_alike)
 
 
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])

@@ -102,6 +102,10 @@ def test_a_reward_model_goes_on_from_a_reward_model(tmp_path, trained):
     assert again["val/accuracy"] == pytest.approx(trained[1]["val/accuracy"], abs=0.02)
 
 
+def test_with_muon_it_learns_it_too(tmp_path):
+    assert train(tmp_path / "muon", optimizer="muon", learning_rate=1e-2, epochs=3)["val/accuracy"] > 0.95
+
+
 def test_samples_show_the_validation_prompts_best_first(trained):
     rows = [json.loads(line) for line in (trained[0] / "samples.jsonl").read_text().splitlines()]
     assert len(rows) == 12

@@ -1,15 +1,17 @@
-"""Muon (Jordan et al. 2024) for base models from nothing: a matrix moves by its momentum with all directions as long.
+"""Muon (Jordan et al. 2024): a matrix moves by its momentum with all directions as long.
 
 Adam leaves most of a matrix's update in few directions; what is rare on a page hardly moves. Here the momentum's
-singular values are all made near 1, and a base model learns more from as many tokens (docs/pretraining.md). Only
-pretraining uses it: from step 1 on the paper says Adam.
+singular values are all made near 1, and a tiny model learns more from as many tokens or rankings (docs/pretraining.md,
+docs/journal.md). The paper says Adam: `optimizer=muon` is a choice everywhere but in pretraining, which is not its.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from rather.stages.optim import Adam
 
@@ -21,13 +23,16 @@ LIKE_ADAM = 0.2
 
 
 class Muon(Adam):
-    """Matrices between embedding and head are turned; embeddings, head and norms are Adam's."""
+    """Matrices between embedding and head are turned; embeddings, heads and norms are Adam's.
 
-    def __init__(self, model: PreTrainedModel, *, compute: torch.dtype = torch.float32) -> None:
+    model: a transformers model, or a body with a head on it
+    """
+
+    def __init__(self, model: nn.Module, *, compute: torch.dtype = torch.float32) -> None:
         super().__init__(model, compute=compute)
-        ends = [end.weight for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
+        ends = {id(p) for p in _ends(model)}
         for i, p in enumerate(self.working):
-            if p.ndim == 2 and not any(p is end for end in ends):
+            if p.ndim == 2 and id(p) not in ends:
                 self.squares[i] = self.squares[i].new_empty(0)  # it keeps a momentum and nothing else
 
     def _update(
@@ -42,6 +47,18 @@ class Muon(Adam):
         master.add_(orthogonal(ahead, self.compute), alpha=-lr * LIKE_ADAM * max(master.shape) ** 0.5)
         if working.data_ptr() != master.data_ptr():
             working.copy_(master)
+
+
+def _ends(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Where tokens come in, and where logits, scores or values come out."""
+    body = getattr(model, "body", model)
+    for end in (body.get_input_embeddings(), body.get_output_embeddings(), getattr(model, "head", None)):
+        if end is not None:
+            yield from end.parameters()
+
+
+Optimizer = Literal["adam", "muon"]
+OPTIMIZERS: Mapping[Optimizer, type[Adam]] = {"adam": Adam, "muon": Muon}
 
 
 def orthogonal(matrix: Tensor, compute: torch.dtype) -> Tensor:

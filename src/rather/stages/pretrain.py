@@ -24,8 +24,7 @@ from rather.models.tiny import TinyConfig, tiny
 from rather.parallel import all_reduce_in_place, global_sum, world
 from rather.run import Run
 from rather.stages.answers import Measure
-from rather.stages.muon import Muon
-from rather.stages.optim import Adam
+from rather.stages.muon import OPTIMIZERS, Optimizer
 from rather.stages.schedules import warm_then_linear
 from rather.stages.steps import Share, sft_gradients, sft_loss
 
@@ -42,7 +41,6 @@ LADDER: Mapping[str, TinyConfig] = {
 RATES: Mapping[str, float] = {"xs": 6e-3, "s": 3e-3, "m": 2e-3, "l": 1.5e-3}  # found under Adam: docs/pretraining.md
 TOKENS: Mapping[str, int] = {"xs": 10_000_000, "s": 10_000_000, "m": 10_000_000, "l": 4_000_000}
 ROWS: Mapping[str, int] = {"xs": 10, "s": 10, "m": 10, "l": 8}  # of 192 tokens in a batch
-OPTIMIZERS: Mapping[str, type[Adam]] = {"adam": Adam, "muon": Muon}
 FOR_TOKENIZER = 5_000_000  # characters of text that the tokenizer is trained on
 
 
@@ -54,7 +52,7 @@ class PretrainConfig(Config):
     tokens: int | None = Field(None, ge=1000, description="to train on; none: 10M, and 4M for l")
     learning_rate: float | None = Field(None, gt=0, description="peak; none: 6e-3 xs, 3e-3 s, 2e-3 m, 1.5e-3 l")
     batch_size: int | None = Field(None, ge=1, description="rows of 192 tokens; none: 10, and 8 for l")
-    optimizer: Literal["muon", "adam"] = Field("muon", description="of the matrices; the rest is always Adam's")
+    optimizer: Optimizer = Field("muon", description="of the matrices; the rest is always Adam's")
     warmup: int = Field(100, ge=0, description="steps up to the peak")
     decay: float = Field(0.25, ge=0, le=1, description="share of the steps at the end in which the rate falls to 3 %")
     max_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")

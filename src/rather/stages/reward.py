@@ -25,7 +25,7 @@ from rather.models.reward_folder import SCORING, Reward, save_reward_model
 from rather.parallel import all_reduce_in_place, global_sum, world
 from rather.records import Demonstration, Ranking, spoken
 from rather.run import Run
-from rather.stages.optim import Adam
+from rather.stages.muon import OPTIMIZERS, Optimizer
 from rather.stages.reward_data import (
     Judged,
     batches_of,
@@ -60,6 +60,7 @@ class RewardConfig(Config):
     epochs: int = Field(1, ge=1, description="C.2: more overfits")
     batch_size: int = Field(64, ge=1, description="C.2: prompts, each with all its pairs")
     learning_rate: float = Field(9e-6, gt=0, description="C.2: peak, for 6B; cosine down to 10 %. Tiny models: 1e-3")
+    optimizer: Optimizer = Field("adam", description="C: adam; muon, of the matrices, learns more from few rankings")
     max_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm; not in the paper")
     ties: Literal["dropped", "davidson", "rao-kupper"] = Field("dropped", description="C.2: dropped; else modelled")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of pairs believed labeled the wrong way round")
@@ -128,7 +129,7 @@ def train_reward(
     use_trees(model.body)
     # No comparison notices a constant: the bias's gradient is rounding, which Adam would make steps of.
     model.head.bias.requires_grad_(False)
-    optimizer = Adam(model, compute=machine.precision(config.precision))
+    optimizer = OPTIMIZERS[config.optimizer](model, compute=machine.precision(config.precision))
     share = Share(config.row_budget, *world(), device=model.head.weight.device)
     counts = _bootstraps(len(examples), config)
     tie = torch.zeros((), device=share.device)
