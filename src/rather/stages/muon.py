@@ -8,7 +8,7 @@ docs/journal.md). The paper says Adam: `optimizer=muon` is a choice everywhere b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class Muon(Adam):
 
 def _ends(model: nn.Module) -> Iterator[nn.Parameter]:
     """Where tokens come in, and where logits, scores or values come out."""
-    body = getattr(model, "body", model)
+    body: Any = getattr(model, "body", model)
     for end in (body.get_input_embeddings(), body.get_output_embeddings(), getattr(model, "head", None)):
         if end is not None:
             yield from end.parameters()
