@@ -297,8 +297,8 @@ CASES = [
     (29, drifts([0.0, 0.9, 3.0], [0.0, 0.7]), "fail", -0.2),
     (29, drifts([0.0, 0.5, 3.0], [0.0, 0.0]), "not decided", None),
     (29, drifts([0.0, 0.5, 3.0], [0.0, 8.0], rewards=[0.0, 4.0]), "pass", 1.0),  # at 2: 4, not the 8 of a step later
-    (30, Planted(curves={"grpo": {"val/accuracy": [0.08, 0.3, 0.55]}}), "pass", 0.47),
-    (30, Planted(curves={"grpo": {"val/accuracy": [0.08, 0.3, 0.35]}}), "fail", 0.27),
+    (30, Planted(curves={"grpo": {"val/scores": [0.08, 0.3, 0.55]}}), "pass", 0.47),
+    (30, Planted(curves={"grpo": {"val/scores": [0.08, 0.3, 0.35]}}), "fail", 0.27),
     (31, critics(0.2, 0.3), "pass", 0.1),
     (31, critics(0.72, 0.28), "fail", -0.44),
     (32, Planted(won={("ppo-2", "ppo", "t1", "t1"): match(0.5, gold=0.1)}), "pass", 0.1),

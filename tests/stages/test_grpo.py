@@ -42,12 +42,12 @@ def likes_e(prompts, texts):
 LIKES_E = Rewards({"likes_e": 1.0}, models={"likes_e": likes_e})
 
 
-def small_grpo(folder: Path, rewards: Rewards = LIKES_E, resume=False, watch=None, **settings) -> dict:
+def small_grpo(folder: Path, rewards: Rewards = LIKES_E, resume=False, watch=None, held=(), **settings) -> dict:
     config = GRPOConfig(**{**SMALL, **settings})
     policy = small_policy()
     with Run.open(folder, config, resume=resume) as run:
         run.watch = watch
-        return train_grpo(policy, rewards, PROMPTS, small_rows(policy), run, config)
+        return train_grpo(policy, rewards, PROMPTS, small_rows(policy), run, config, validation=held)
 
 
 # ---- one minibatch against a computation written out
@@ -165,6 +165,18 @@ def test_it_learns_what_is_rewarded(tmp_path):
     assert [row["event"] for row in read_log(tmp_path / "events.jsonl")][1] == "self-test"
 
 
+def test_unseen_prompts_are_measured_and_change_nothing_of_what_is_learned(tmp_path):
+    settings = {"iterations": 4, "evaluate_every": 2, "validation_prompts": 3}
+    small_grpo(tmp_path / "without", **settings)
+    small_grpo(tmp_path / "with", held=PROMPTS[:5], **settings)
+    rows = {row["step"]: row for row in read_metrics(tmp_path / "with")}
+    assert [step for step, row in rows.items() if "val/scores" in row] == [0, 2, 4]
+    seen = [row["objective/scores"] for row in read_metrics(tmp_path / "without")]
+    assert seen == [rows[step]["objective/scores"] for step in range(1, 5)]
+    weights = "checkpoint/model.safetensors"
+    assert (tmp_path / "with" / weights).read_bytes() == (tmp_path / "without" / weights).read_bytes()
+
+
 @pytest.mark.parametrize("stop", [1, 3])
 def test_stopped_anywhere_and_resumed_is_the_same_to_the_byte(tmp_path, stop):
     class Stopped(Exception):
@@ -176,6 +188,7 @@ def test_stopped_anywhere_and_resumed_is_the_same_to_the_byte(tmp_path, stop):
 
     settings = {"iterations": 4, "ptx_coef": 0.5, "ptx_length": 16, "inner_epochs": 2, "resample": 1, "kl": "k2"}
     settings["checkpoint_every"] = 2
+    settings["held"] = PROMPTS[:2]
     small_grpo(tmp_path / "whole", **settings)
     with pytest.raises(Stopped):
         small_grpo(tmp_path / "stopped", watch=at, **settings)
@@ -300,6 +313,7 @@ def test_the_verb_asks_the_verifiable_world(story):
     said = verb(story, *QUICK, "prompts=sums:0:sum:1")
     assert (said["run"], said["rewarded by"]) == (str(story / "grpo"), "world")
     assert load_policy(story / "grpo" / "checkpoint")
+    assert [row["step"] for row in read_metrics(story / "grpo") if "val/scores" in row] == [0, 1]
 
 
 def test_the_verb_takes_prompts_with_answers(story):

@@ -7,13 +7,20 @@ from typing import Any
 
 from rather import parallel
 from rather.cli.mix import pretraining_rows
-from rather.cli.rewarded import prompts_of, rewards_for
+from rather.cli.rewarded import held_out_of, prompts_of, rewards_for
 from rather.cli.stage import Story, stage
 from rather.models.load import load_policy
 from rather.stages.grpo import train_grpo
 from rather.stages.grpo_config import GRPOConfig
 
-SHOWS = ("objective/scores", "frac_reward_zero_std", "objective/kl", "policy/entropy_avg", "response/length")
+SHOWS = (
+    "objective/scores",
+    "val/scores",
+    "frac_reward_zero_std",
+    "objective/kl",
+    "policy/entropy_avg",
+    "response/length",
+)
 
 
 @stage("grpo", "grpo", GRPOConfig, shows=SHOWS)
@@ -29,7 +36,8 @@ def command(story: Story, config: GRPOConfig) -> Mapping[str, Any]:
     for note in policy.notes:
         story.say(f"note: {note}")
     source, prompts = prompts_of(story, config.prompts, "train")
-    rewards = rewards_for(story, config.rewards, source, prompts)
+    held = held_out_of(story, source)
+    rewards = rewards_for(story, config.rewards, source, [*prompts, *held])
     story.say(f"{len(prompts):,} prompts, rewarded by {', '.join(f'{k} x {w:g}' for k, w in rewards.weights.items())}")
     wanted = config.iterations * config.updates * config.ptx_examples
     rows = pretraining_rows(policy, story, config.texts, config.ptx_length, wanted, "ptx_coef=0")
@@ -37,4 +45,4 @@ def command(story: Story, config: GRPOConfig) -> Mapping[str, Any]:
     model.to(parallel.device())
     about = {"from": name, "prompts from": source, "rewarded by": ", ".join(rewards.weights)}
     with story.open(config) as run:
-        return train_grpo(policy, rewards, prompts, rows, run, config, about=about)
+        return train_grpo(policy, rewards, prompts, rows, run, config, validation=held, about=about)

@@ -58,6 +58,13 @@ def prompts_of(story: Story, given: str | None, split: str | None) -> tuple[str,
     return source, found
 
 
+def held_out_of(story: Story, source: str) -> list[Prompt]:
+    """The prompts there whose split is validation; there may be none."""
+    if is_sums(source):
+        return prompts_of(story, source, "validation")[1]
+    return [record for record in read(source, Prompt) if record.split == "validation"]
+
+
 def is_sums(source: str) -> bool:
     return source.partition(":")[0] == SUMS
 

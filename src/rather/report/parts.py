@@ -30,7 +30,7 @@ CURVES = (
     ("length", "Step 3: length of responses, tokens", ("response/length",), "episode"),
     ("finished", "Step 3: responses that ended by themselves", ("response/finished",), "episode"),
     ("dpo-margins", "DPO: margin of implied rewards", ("rewards/margins",), "step"),
-    ("verified", "GRPO: answers that the verifier takes", ("val/accuracy/verifier", "verified"), "step"),
+    ("unseen", "GRPO: reward on unseen prompts", ("val/scores",), "step"),
 )
 HEALTH = (
     ("clipped", "Tokens whose gradient was clipped", ("policy/clipfrac_avg",), "episode"),

@@ -41,7 +41,15 @@ from rather.stages.schedules import warm_then_linear
 from rather.stages.steps import Share
 from rather.verifiers import VerifierFailed
 
-SHOWN = ("episode", "objective/scores", "objective/kl", "policy/entropy_avg", "response/length", "response/finished")
+SHOWN = (
+    "episode",
+    "objective/scores",
+    "val/scores",
+    "objective/kl",
+    "policy/entropy_avg",
+    "response/length",
+    "response/finished",
+)
 
 
 def train_grpo(
@@ -52,9 +60,13 @@ def train_grpo(
     run: Run,
     config: GRPOConfig,
     *,
+    validation: Sequence[Prompt] = (),
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The policy it begins as is its KL reference. pretraining: rows of plain text; none where ptx_coef is 0"""
+    """The policy it begins as is its KL reference.
+
+    pretraining: rows of plain text; none where ptx_coef is 0     validation: prompts that are never learned from
+    """
     device = next(policy.model.parameters()).device
     compute = machine.precision(config.precision, device.type)
     exact = compute == torch.float32
@@ -63,6 +75,9 @@ def train_grpo(
     policy, prompts, asked = fitting_prompts(policy, prompts, config)
     if len(prompts) < given:
         run.event("prompts", {"given": given, "too_long": given - len(prompts)})
+    held: tuple[Sequence[Prompt], Sequence[Tokens]] = (), ()
+    if validation and config.validation_prompts:
+        held = fitting_prompts(policy, validation[: config.validation_prompts], config)[1:]
     if config.ptx_coef and not pretraining:
         raise BadSetting(f"ptx_coef={config.ptx_coef:g} and no pretraining text.", do="Name some, or:  ptx_coef=0")
     begun = fingerprints(policy, [one for one in rewards.models.values() if isinstance(one, Reward)])
@@ -84,8 +99,27 @@ def train_grpo(
         run.event("lora", adapters.about(config.lora))
     done = checkpoint.load_latest(run.state, state) or 0
     ppo_checks.begun_with(begun, state["begun"])
-    run.rewind(done)
+    run.rewind(done or -1)
     run.steps = config.iterations
+
+    def rewarded_batch(
+        iteration: int, mine: tuple[Sequence[Prompt], Sequence[Tokens]], seeds: torch.Generator
+    ) -> Batch:
+        try:
+            return sampled(policy, *mine, seeds, judge, share, config)
+        except VerifierFailed as failed:
+            save_failed(run, iteration, failed)
+            raise
+
+    def measured(iteration: int) -> dict[str, float]:
+        """What the policy as it is gets for prompts it does not learn from, each time with the same seeds."""
+        if not held[0]:
+            return {}
+        unseen = rewarded_batch(iteration, held, torch.Generator().manual_seed(config.seed))
+        return {"val/scores": ppo_metrics.mean(unseen.scores)}
+
+    if not done and (before := measured(0)):
+        run.metrics(0, before)
     row: dict[str, Any] = {}
     for iteration in range(done + 1, config.iterations + 1):
         # Sample G responses to each prompt and reward them. Groups that say nothing may be replaced by new ones.
@@ -97,11 +131,7 @@ def train_grpo(
             chosen = in_passes(len(prompts), state["asked"], len(silent), f"{config.seed} prompts")
             state["asked"] += len(chosen)
             mine = [prompts[i] for i in chosen], [asked[i] for i in chosen]
-            try:
-                drawn = sampled(policy, *mine, drawing, judge, share, config)
-            except VerifierFailed as failed:
-                save_failed(run, iteration, failed)
-                raise
+            drawn = rewarded_batch(iteration, mine, drawing)
             replaced += 0 if batch is None else len(silent) - len(drawn.silent())
             batch = drawn if batch is None else batch.replaced(silent, drawn)
         assert batch is not None, "the first of the rounds samples"
@@ -150,6 +180,8 @@ def train_grpo(
         row |= of_groups(batch, episodes, kl, config) | updates.together()
         if replaced:
             row["groups/replaced"] = replaced
+        if iteration % config.evaluate_every == 0 or iteration == config.iterations:
+            row |= measured(iteration)
         run.metrics(iteration, {name: value for name, value in row.items() if value is not None})
         for shown in texts_of(batch, episodes, advantages, kl, config.shown):
             run.sample(iteration, shown)

@@ -86,6 +86,12 @@ class GRPOConfig(Config):
     ptx_ratio: float = Field(1.0, gt=0, description="pretraining examples to a prompt")
     ptx_length: int = Field(1024, ge=2, description="tokens of a pretraining example")
 
+    validation_prompts: int = Field(
+        32, ge=0, description="unseen prompts, each answered `samples` times at each measurement; 0: none"
+    )
+    evaluate_every: int = Field(
+        50, ge=1, description="iterations between measurements, besides before the first and after the last"
+    )
     shown: int = Field(2, ge=0, description="prompts of an iteration that go to samples.jsonl, with all responses")
     checkpoint_every: int = Field(10, ge=1, description="iterations")
     lora: LoRA = Field(LoRA(), description="adapters instead of all weights")

@@ -32,7 +32,7 @@ def kl_at(reward: float, curve: Sequence[tuple[float, ...]]) -> float:
 
 
 def grpo_learns(run: Evidence) -> Verdict:
-    first, last = ends(run.curve("grpo", "val/accuracy"))
+    first, last = ends(run.curve("grpo", "val/scores"))
     return verdict(at_least("accuracy rises by", Figure(last - first), 0.3), note=f"{first:.2f} to {last:.2f}")
 
 
