@@ -106,10 +106,13 @@ def shuffled(train: float, test: float, seconds: float) -> Planted:
     def of(train, test):
         return {"groups": {"train": {"accuracy": about(train)}, "validation": {"accuracy": about(test)}}}
 
-    reports = {"reward": of(0.73, 0.64), "reward-shuffled": of(train, test)}
+    reports = {"reward": of(0.9, 0.3), "reward-4000": of(0.73, 0.64), "reward-shuffled": of(train, test)}
     return Planted(
-        curves={"reward": {}}, settings={"reward": {"epochs": 3}, "reward-shuffled": {"epochs": 2}},
-        reports=reports, took={"reward": 150, "reward-shuffled": seconds},
+        curves={"reward": {}, "reward-4000": {}}, settings={
+            "reward": {"epochs": 9}, "reward-4000": {"epochs": 3, "rankings": "few.jsonl"},
+            "reward-shuffled": {"epochs": 2, "rankings": "few.jsonl"},
+        },
+        reports=reports, took={"reward": 1, "reward-4000": 150, "reward-shuffled": seconds},
     )  # fmt: skip
 
 
@@ -147,6 +150,9 @@ def scores(**shares: int) -> dict[str, Any]:
     return {"grades": {name: [1.0] * right + [0.0] * (10 - right) for name, right in shares.items()}}
 
 
+OWN_BETA = {"ppo": {"kl_coef": 0.02}}
+
+
 def taxed(
     ppo: dict[str, int], ptx: dict[str, int] | None = None, wins=(0.52, 0.51), beta: dict[str, int] | None = None
 ):
@@ -154,7 +160,8 @@ def taxed(
     results |= {} if ptx is None else {"ppo-ptx": scores(**ptx)}
     results |= {} if beta is None else {"ppo-beta-0.2": scores(**beta)}
     names = ("ppo-ptx", "ppo")
-    return Planted(results, {(n, "sft-s", "t1", "t1"): match(w) for n, w in zip(names, wins, strict=True)})
+    won = {(n, "sft-s", "t1", "t1"): match(w) for n, w in zip(names, wins, strict=True)}
+    return Planted(results, won, settings=OWN_BETA)
 
 
 ALL = {"sums": 8, "reading": 9, "knowledge": 5}
@@ -174,8 +181,9 @@ def free(fall: float, rewards: list[float]) -> Planted:
 
 
 def betas(*gold: float) -> Planted:
-    names = ("ppo-beta-0", "ppo-beta-0.005", "ppo-beta-0.02", "ppo-beta-0.05", "ppo-beta-0.2")
-    return Planted({n: {"answers": {"t1": {"gold": about(g)}}} for n, g in zip(names, gold, strict=True)})
+    names = ("ppo-beta-0", "ppo-beta-0.005", "ppo-beta-0.02", "ppo-beta-0.05", "ppo-beta-0.2")  # of .02
+    found = {n: {"answers": {"t1": {"gold": about(g)}}} for n, g in zip(names, gold, strict=True)}
+    return Planted(found, settings=OWN_BETA)
 
 
 def controlled(kl: list[float], target: Any = 2.0) -> Planted:

@@ -23,9 +23,10 @@ MODELS: Mapping[str, str] = {
     "reward-250": "trained on 250 prompts",
     "reward-1000": "trained on 1,000 prompts",
     "reward-4000": "trained on 4,000 prompts",
-    "ppo": "step 3 without the pretraining mix, beta .02",
+    "ppo": "step 3 without the pretraining mix; its beta is the one that others are told in",
     "ppo-ptx": "step 3 with it: the paper's InstructGPT",
-    "ppo-beta-B": "ppo with beta B: 0, 0.005, 0.02, 0.05, 0.2",
+    "ppo-beta-B": "ppo with beta B: 0, 1/4, 2.5 and 10 times its own (of .02: 0, 0.005, 0.05, 0.2)",
+    "ppo-unleashed": "ppo without KL penalty for long, or at a high rate; else ppo-beta-0",
     "ppo-adaptive": "ppo with a target for the KL divergence",
     "ppo-random-value": "ppo with a critic that does not start from the reward model",
     "ppo-hedged": "ppo from sft-hedged on U_lab itself",
@@ -34,7 +35,8 @@ MODELS: Mapping[str, str] = {
     "dpo": "direct preference optimisation on the same comparisons",
     "grpo": "GRPO with a verifier, on sums",
 }
-BETAS = (0.0, 0.005, 0.02, 0.05, 0.2)
+# The sweep, in units of ppo's own beta: a nat is worth more or less by how far a reward model spreads its scores.
+BETAS = (0.0, 0.25, 1.0, 2.5, 10.0)
 # Whose answers labelers see: the first of these that a run has. The noise of labelers is fitted on them.
 SEEN_BY_LABELERS = ("sft-s", "sft", "init-s", "init", "sft-xs")
 

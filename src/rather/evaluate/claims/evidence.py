@@ -59,6 +59,14 @@ def part(run: Evidence, name: str, *path: str) -> Any:
     return found
 
 
+def own_beta(run: Evidence) -> float:
+    """The beta of ppo, which those of a sweep are multiples of."""
+    found = run.setting("ppo", "kl_coef")
+    if not isinstance(found, int | float) or found <= 0:
+        raise Missing(f"ppo has beta {found}: there is nothing to be multiples of")
+    return float(found)
+
+
 class RunEvidence:
     """The evidence of one run folder. measure: what is missing is measured, which may take minutes."""
 

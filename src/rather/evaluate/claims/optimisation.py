@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from rather.evaluate.claims.evidence import Evidence, figure, part
+from rather.evaluate.claims.evidence import Evidence, figure, own_beta, part
 from rather.evaluate.claims.figures import (
     Figure,
     Part,
@@ -60,19 +60,20 @@ def best_of_n(run: Evidence) -> Verdict:
 
 
 def no_penalty(run: Evidence) -> Verdict:
-    free = beta_folder(0)
+    free = "ppo-unleashed" if run.has("ppo-unleashed") else beta_folder(0)
     first, last = ends(run.curve(free, "objective/scores"))
     fallen = Figure.of(run.wins("init-s", free)["gold"])
     return verdict(at_least("U* falls by", fallen, 1), more_than("reward rises by", Figure(last - first)))
 
 
 def beta_sweep(run: Evidence) -> Verdict:
-    gold = [figure(run, beta_folder(beta), "answers", "t1", "gold") for beta in BETAS]
+    betas = [times * own_beta(run) for times in BETAS]
+    gold = [figure(run, beta_folder(beta), "answers", "t1", "gold") for beta in betas]
     values = [of.value for of in gold]
-    best = max(range(len(BETAS)), key=lambda at: values[at])
-    words = ", ".join(f"{beta:g}: {value:.2f}" for beta, value in zip(BETAS, values, strict=True))
+    best = max(range(len(betas)), key=lambda at: values[at])
+    words = ", ".join(f"{beta:g}: {value:.2f}" for beta, value in zip(betas, values, strict=True))
     return verdict(
-        Part("U* at the best beta", f"U* is highest at beta {BETAS[best]:g} (inside)", gold[best], _inside(values)),
+        Part("U* at the best beta", f"U* is highest at beta {betas[best]:g} (inside)", gold[best], _inside(values)),
         note=words,
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rather.evaluate.claims.evidence import Evidence, part
+from rather.evaluate.claims.evidence import Evidence, own_beta, part
 from rather.evaluate.claims.figures import Figure, Part, Verdict, at_least, minus, more_than, undecided, verdict
-from rather.evaluate.naming import beta_folder
+from rather.evaluate.naming import BETAS, beta_folder
 from rather.statistics import paired_difference
 
 TAX = 0.1  # lost points that count
@@ -50,8 +50,9 @@ def beta_does_not(run: Evidence) -> Verdict:
     taxed = [task for task, of in lost(run, "ppo").items() if of.value >= TAX]
     if not taxed:
         return undecided("PPO lost nothing that could come back")
-    below = _mean(lost(run, beta_folder(0.2), "ppo-ptx"), taxed)
-    return verdict(more_than("ptx - beta 0.2", below), note=f"on {', '.join(taxed)}")
+    beta = BETAS[-1] * own_beta(run)
+    below = _mean(lost(run, beta_folder(beta), "ppo-ptx"), taxed)
+    return verdict(more_than(f"ptx - beta {beta:g}", below), note=f"on {', '.join(taxed)}")
 
 
 def _mean(losses: dict[str, Figure], tasks: list[str]) -> Figure:
