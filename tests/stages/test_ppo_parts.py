@@ -268,6 +268,19 @@ def test_each_alarm_is_raised_by_what_it_is_for_and_once(name, lines, settings):
     assert raised(PPOConfig(**settings), **lines) == [name]
 
 
+def test_a_critic_that_knows_nothing_yet_is_said_before_the_policy_has_gone_far():
+    def rows(n):
+        return [{"step": at, **QUIET, "val/explained_variance": -1.4} for at in range(n)]
+
+    knows_nothing = rows(1)[0]
+    for alone in (0, 4):
+        config = PPOConfig(value_iterations=alone)
+        assert Alarms(config, rows(alone + 3)).check(knows_nothing) == []
+        (alarm,) = Alarms(config, rows(alone + 4)).check(knows_nothing)
+        assert "value_iterations=10" in alarm.do
+        assert Alarms(config, rows(alone + 4)).check(QUIET | {"step": 9}) == [], "it has begun to explain something"
+
+
 def test_a_gradient_that_jumps_is_an_alarm():
     alarms = Alarms(PPOConfig(), [{"step": n, **QUIET} for n in range(20)])
     assert [alarm.name for alarm in alarms.check({"step": 20, **QUIET, "grad_norm": 30.0})] == ["gradients"]

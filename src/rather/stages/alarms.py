@@ -17,6 +17,7 @@ from rather.stages.ppo_config import PPOConfig
 
 WINDOW = 10  # iterations whose mean is compared
 SURE = 3.0  # standard errors
+EARLY = 5  # iterations in a row, all bad: too few for a mean, and enough to have moved the policy
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,16 @@ def clipping(story: Story, config: PPOConfig) -> Iterable[Alarm]:
 
 def critic(story: Story, config: PPOConfig) -> Iterable[Alarm]:
     explained, loss = story.recent("val/explained_variance"), story.series("loss/value_avg")
-    if explained is not None and len(story.rows) >= 3 * WINDOW and explained < 0:
+    early = story.series("val/explained_variance")[config.value_iterations :][-EARLY:]
+    if len(early) == EARLY and early.max() < 0:
+        yield Alarm(
+            "critic",
+            f"In the last {EARLY} iterations the critic explained less than a constant would "
+            f"({early.min():.2f} to {early.max():.2f}): the policy followed its noise.",
+            "Let it learn alone first, at a rate that gets it there:  rather ppo ... --again value_iterations=10 "
+            "critic_learning_rate=... (four times as much helped in the miniature world)",
+        )
+    elif explained is not None and len(story.rows) >= 3 * WINDOW and explained < 0:
         yield Alarm(
             "critic",
             f"After {len(story.rows)} iterations the critic explains less than a constant would ({explained:.2f}).",
