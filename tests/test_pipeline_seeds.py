@@ -279,6 +279,19 @@ def test_a_folder_is_of_one_story_or_of_seeds(tmp_path, told, mine):
         assert f"{folder}/seed-0 --seeds 1" in str(error.value)
 
 
+def test_a_seed_does_not_become_a_second_seed_0(told, tmp_path, monkeypatch):
+    recipe = replace(Recipe.read(told.parent / "r.toml", told), seeds=1)
+    with pytest.raises(BadSetting, match="would become a second seed-0") as error:
+        refuse_mixing(replace(recipe, folder=told / "seed-1"))
+    assert f"{told} --seeds 2 --plan" in str(error.value)
+    monkeypatch.chdir(told)
+    with pytest.raises(BadSetting, match="is one of 2 seeds"):
+        refuse_mixing(replace(recipe, folder=Path("seed-1")))
+    (tmp_path / "seeds.json").write_text("beans")  # somebody's own file
+    for folder in (told / "seed-0", told / "seed-2", tmp_path / "garden", tmp_path / "other" / "seed-1"):
+        refuse_mixing(replace(recipe, folder=folder))
+
+
 def test_a_base_of_a_seed_s_own_is_not_taken_for_the_common_one(mine):
     (mine / "seed-1" / "base").unlink()
     (mine / "seed-1" / "base").mkdir()
@@ -371,10 +384,16 @@ def test_verbs_that_compare_runs_take_a_folder_of_seeds_for_its_seeds(three, cap
     assert "Of 2 claims of the paper, over 3 runs, 1 pass, 1 fail" in said
     page = (three.folder / "report.html").read_text()
     assert "The claims of the paper, over 3 seeds" in page
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "ready", "compare", "world measure", "track --to tensorboard"])
+def test_verbs_that_read_one_story_ask_for_one_seed_and_write_nothing(three, verb, capsys):
+    before = sorted(three.folder.iterdir())
     with pytest.raises(SystemExit) as end:
-        main(["diagnose", str(three.folder)])
+        main([*verb.split(), str(three.folder)])
     assert end.value.code == 2
     assert f"Name it:  {three.folder}/seed-0" in capsys.readouterr().err
+    assert sorted(three.folder.iterdir()) == before
 
 
 # ---- the door

@@ -126,6 +126,7 @@ def refuse_mixing(recipe: Recipe) -> None:
                 f"All of them:  rather run {recipe.path} {run} --seeds {max(2, len(before))}\n"
                 f"The first alone:  rather run {recipe.path} {before[0]} --seeds 1",
             )
+        _refuse_other_chance(recipe)
         return
     if (run / FILE).exists() or next(run.glob(f"*/{CONFIG}"), None) is not None:
         raise BadSetting(
@@ -142,6 +143,21 @@ def refuse_mixing(recipe: Recipe) -> None:
                     f"Base models are common to all seeds: expected a link to that of {seed_folder(run, 0).name}.",
                     f"Name another folder, or move it away:  mv {place.parent} ELSEWHERE",
                 )
+
+
+def _refuse_other_chance(recipe: Recipe) -> None:
+    """Alone a story has the recipe's own chance, which is that of seed 0: the same numbers would be counted twice."""
+    seed = recipe.folder.absolute()
+    if not seed.name.startswith("seed-"):
+        return
+    others = seeds_in(seed.parent)
+    if seed in others[1:]:
+        all_ = f"rather run {recipe.path} {recipe.folder.parent} --seeds {len(others)}"
+        raise BadSetting(
+            f"{recipe.folder} is one of {len(others)} seeds of a story, with chance of its own.",
+            f"Run alone it would become a second {others[0].name}.",
+            f"All of them:  {all_}\nThe verb of each of its stages:  {all_} --plan",
+        )
 
 
 def left_over(recipe: Recipe) -> Iterator[str]:

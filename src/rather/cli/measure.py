@@ -19,6 +19,7 @@ from rather.config import describe
 from rather.errors import NotReady, visible
 from rather.evaluate.policies import MeasureConfig
 from rather.evaluate.runs import LABELERS, Measuring, world_of
+from rather.run.seeds import refuse_seeds
 
 
 def _keys() -> str:
@@ -40,6 +41,7 @@ def measure(run: Path, words: tuple[str, ...], world: str | None, again: bool, a
     models: accuracy against labelers, best-of-n.
     """
     torch.set_num_threads(machine.best_threads())
+    refuse_seeds(run)
     config = MeasureConfig.load(None, [word for word in words if "=" in word])
     with saying() as say:
         measuring = Measuring(run, world or world_of(run), config, say)

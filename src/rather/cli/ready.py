@@ -11,6 +11,7 @@ import click
 from rather.cli.stage import settings_of, sorted_out
 from rather.errors import NotReady, visible
 from rather.evaluate.readiness import Asked, readiness, verdict, write
+from rather.run.seeds import refuse_seeds
 from rather.stages.ppo_config import PPOConfig
 
 MARKS = {"fine": "fine", "look": "LOOK", "not measured": "?"}
@@ -30,6 +31,7 @@ def command(words: tuple[str, ...], name: str, as_object: bool) -> int:
     folder, recipe, overrides = sorted_out(words)
     if not folder.is_dir():
         raise NotReady(f"There is no {folder}.", "Expected the folder of a story.", "rather ready RUN")
+    refuse_seeds(folder)
     lines = readiness(folder, asked_of(folder, settings_of(PPOConfig, folder, recipe, overrides, name, "ppo")))
     write(folder, lines)
     if as_object:

@@ -20,6 +20,7 @@ from rather import toml
 from rather.config import flattened
 from rather.errors import BadFile, BadSetting, MissingExtra, visible
 from rather.run import CONFIG, DONE, METRICS, read_log
+from rather.run.seeds import refuse_seeds
 
 EVERY = 2.0  # seconds between looks at a run that goes on
 
@@ -161,6 +162,7 @@ def runs_of(folder: Path) -> list[Path]:
     """The folder itself, or the runs of a story."""
     if (folder / METRICS).is_file():
         return [folder]
+    refuse_seeds(folder)
     found = sorted(one.parent for one in folder.glob(f"*/{METRICS}")) if folder.is_dir() else []
     if not found:
         raise BadFile(

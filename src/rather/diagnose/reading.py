@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from rather import toml
 from rather.errors import BadFile, NotReady
 from rather.run import CONFIG, EVENTS, METRICS, SAMPLES, read_done, read_log
-from rather.run.seeds import seeds_in
+from rather.run.seeds import refuse_seeds
 
 Row = dict[str, Any]
 KEPT = 800  # samples of a stage that are kept from its beginning, and as many from its end
@@ -71,8 +71,7 @@ class Story:
         if not path.is_dir():
             raise NotReady(f"There is no folder {path}.", "Expected the folder of a story.", "rather run RECIPE.toml")
         folders = sorted(config.parent for config in path.glob(f"*/{CONFIG}"))
-        if seeds := seeds_in(path):
-            raise NotReady(f"{path} has several seeds of a story.", "Expected one of them.", f"Name it:  {seeds[0]}")
+        refuse_seeds(path)
         if not folders:
             raise NotReady(
                 f"{path} has no run: no folder in it has {CONFIG}.",
@@ -198,9 +197,9 @@ class Number:
         return Number(-self.value, self.interval and (-self.interval[1], -self.interval[0]), self.n)
 
     def words(self, digits: int = 2) -> str:
-        said = f"{self.value:.{digits}f}"
+        said = f"{self.value:z.{digits}f}"  # z: no -0.00
         if self.interval is not None:
-            said += f" ({self.interval[0]:.{digits}f} to {self.interval[1]:.{digits}f})"
+            said += f" ({self.interval[0]:z.{digits}f} to {self.interval[1]:z.{digits}f})"
         return said + (f", n = {self.n:,}" if self.n is not None else "")
 
     def beside(self, bound: float) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rather import files
-from rather.errors import BadFile
+from rather.errors import BadFile, NotReady
 
 FILE, KEY = "seeds.json", "seeds"
 
@@ -41,3 +41,9 @@ def seeds_in(run: Path) -> list[Path]:
 def each_seed(runs: Iterable[Path]) -> list[Path]:
     """Runs, with the seeds that count in place of a folder of seeds."""
     return [one for run in map(Path, runs) for one in seeds_in(run) or [run]]
+
+
+def refuse_seeds(run: Path) -> None:
+    """For what reads one story: in a folder of seeds it would find nothing, and say that nothing was made."""
+    if seeds := seeds_in(run):
+        raise NotReady(f"{run} has several seeds of a story.", "Expected one of them.", f"Name it:  {seeds[0]}")
