@@ -43,6 +43,17 @@ def test_a_folder_of_seeds_is_one_page_whose_first_section_is_the_claims_over_al
     assert [value for value in ("0.70", "0.50") if f"<br>{value}</td>" in row] == ["0.70", "0.50"]
 
 
+def test_on_a_phone_each_run_s_outcome_says_whose_it_is(run):
+    text = write_report([run]).read_text()
+    row = text.partition("PPO is better than SFT")[2].partition("</tr>")[0]
+    assert [row.count(f'<b class="whose">{name}</b>') for name in ("seed-0", "seed-1")] == [1, 1]
+    assert ".whose { display: none; }" in text
+
+
+def test_a_figure_that_rounds_to_nothing_has_no_sign():
+    assert Number(-0.002, (-0.001, 0.06), 24).words() == "0.00 (0.00 to 0.06), n = 24"
+
+
 def test_the_numbers_lie_beside_the_page(run):
     text = write_report([run]).read_text()
     assert 'href="report/claims-over-runs.csv"' in text

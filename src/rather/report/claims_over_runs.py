@@ -27,7 +27,7 @@ def shown(rows: Sequence[Row], names: Sequence[str], without: Sequence[str], fol
     head = ("", "", "claim and mean figure; criterion; what was found", "passed", *names)
     cells = [
         (row["claim"], outcome_of(row), _claim(row, names), f"{row['passed']} of {row['seeds']}",
-         *(_of_run(at(row, "runs", name), row["figure"] is None) for name in names))
+         *(_of_run(name, at(row, "runs", name), row["figure"] is None) for name in names))
         for row in rows
     ]  # fmt: skip
     about = (
@@ -37,7 +37,9 @@ def shown(rows: Sequence[Row], names: Sequence[str], without: Sequence[str], fol
     if without:
         about += f" Without claims: {', '.join(without)}."
     link = Markup('<a class="csv" href="{}/{}.csv">numbers</a>').format(folder, NAME)
-    return Markup('<p class="about">{} {}</p>{}').format(about, link, table(head, cells, (0, 3)))
+    return Markup('<p class="about">{} {}</p><div class="over">{}</div>').format(
+        about, link, table(head, cells, (0, 3))
+    )
 
 
 def _claim(row: Row, names: Sequence[str]) -> Markup:
@@ -50,12 +52,12 @@ def _claim(row: Row, names: Sequence[str]) -> Markup:
     )
 
 
-def _of_run(found: Row, apart: bool) -> Markup:
-    """apart: the runs' figures are of different things, so that each says of what"""
+def _of_run(name: str, found: Row, apart: bool) -> Markup:
+    """name: shown where a phone has no room for columns     apart: figures of different things, so each says of what"""
     number = Number.of(found, "figure")
     value = f"{number.value:z.2f}" if number else ""
     of = Markup("<br><small>{}</small>").format(found["of"]) if number and apart else ""
-    return Markup("{}<br>{}{}").format(outcome_of(found), value, of)
+    return Markup('<b class="whose">{}</b>{}<br>{}{}').format(name, outcome_of(found), value, of)
 
 
 def csv(rows: Sequence[Row], names: Sequence[str]) -> str:

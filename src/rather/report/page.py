@@ -65,6 +65,11 @@ ins { text-decoration: none; background: var(--new); border-radius: 2px; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--pale); font-weight: 600; }
+.whose { display: none; }
+@media (max-width: 38rem) { .over thead { display: none; }
+  .over tr { display: flex; flex-wrap: wrap; column-gap: 1rem; border-bottom: 1px solid var(--line); }
+  .over td { border: 0; padding: .15rem 0; } .over td:nth-child(3) { flex-basis: 100%; }
+  .whose { display: block; color: var(--pale); } }
 dl.asked { margin: .8rem 0; font-size: .9rem; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; }
 .figures + .wide { margin-top: 1rem; }
 th.n { text-align: right; white-space: nowrap; } td.n { text-align: right; white-space: nowrap; }
