@@ -316,6 +316,15 @@ def test_the_verb_asks_the_verifiable_world(story):
     assert [row["step"] for row in read_metrics(story / "grpo") if "val/scores" in row] == [0, 1]
 
 
+def test_nothing_unseen_is_asked_for_where_none_is_wanted(story, monkeypatch):
+    """A world of few problems may have none on one side."""
+    monkeypatch.setattr("rather.worlds.verifiable.HELD_OUT", {"test": 0.2, "validation": 0.0})
+    with pytest.raises(BadSetting, match="on the side validation"):
+        verb(story, *QUICK, "prompts=sums:0:sum:1")
+    verb(story, *QUICK, "prompts=sums:0:sum:1", "validation_prompts=0")
+    assert not [row for row in read_metrics(story / "grpo") if "val/scores" in row]
+
+
 def test_the_verb_takes_prompts_with_answers(story):
     rows = [{"id": str(n), "prompt": f"the {n}", "answer": "#### 4"} for n in range(4)]
     (story / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

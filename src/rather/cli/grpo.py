@@ -36,7 +36,7 @@ def command(story: Story, config: GRPOConfig) -> Mapping[str, Any]:
     for note in policy.notes:
         story.say(f"note: {note}")
     source, prompts = prompts_of(story, config.prompts, "train")
-    held = held_out_of(story, source)
+    held = held_out_of(story, source) if config.validation_prompts else []
     rewards = rewards_for(story, config.rewards, source, [*prompts, *held])
     story.say(f"{len(prompts):,} prompts, rewarded by {', '.join(f'{k} x {w:g}' for k, w in rewards.weights.items())}")
     wanted = config.iterations * config.updates * config.ptx_examples
