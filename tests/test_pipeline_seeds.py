@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from rather.cli import main
+from rather.cli.pretrain import command as pretrain
 from rather.cli.run import command
 from rather.cli.stage import settings_of, sorted_out
 from rather.errors import BadFile, BadSetting, NotReady, RatherError
@@ -289,6 +290,14 @@ def test_a_seed_does_not_become_a_second_seed_0(told, tmp_path, monkeypatch):
     (tmp_path / "seeds.json").write_text("beans")  # somebody's own file
     for folder in (told / "seed-0", told / "seed-2", tmp_path / "garden", tmp_path / "other" / "seed-1"):
         refuse_mixing(replace(recipe, folder=folder))
+
+
+def test_the_verb_of_a_stage_does_not_write_through_the_link_into_another_seed(mine):
+    kept = (mine / "seed-0" / "base" / "checkpoint" / "model.safetensors").read_bytes()
+    with pytest.raises(BadSetting, match="common to several seeds") as error:
+        pretrain.main([str(mine / "seed-1"), str(mine.parent / "r.toml"), "--again"], standalone_mode=False)
+    assert str(mine / "seed-0") in str(error.value)
+    assert (mine / "seed-0" / "base" / "checkpoint" / "model.safetensors").read_bytes() == kept
 
 
 def test_a_base_of_a_seed_s_own_is_not_taken_for_the_common_one(mine):

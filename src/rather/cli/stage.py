@@ -24,6 +24,7 @@ from rather import machine, parallel, toml
 from rather.config import Config, describe
 from rather.errors import BadSetting, NotReady, visible
 from rather.run import Run
+from rather.run.seeds import seeds_in
 
 C = TypeVar("C", bound=Config)
 EVERY = 15.0  # seconds between plain lines, where there is no terminal
@@ -67,6 +68,13 @@ class Story:
     def open(self, config: Config) -> Iterator[Run]:
         """The run of this stage, with its progress on the screen. What is missing should be found out before."""
         writes = parallel.is_first()
+        if self.path.is_symlink() and seeds_in(self.folder.resolve().parent):
+            common = self.path.resolve()
+            raise BadSetting(
+                f"{self.path} is a link to {common}: it is common to several seeds.",
+                "Expected a folder of this seed's own: what is changed there is changed for all.",
+                f"rather {self.verb} {common.parent} ... --name {common.name}",
+            )
         opened = Run.open(self.path, config, resume=self.resume, again=self.again, writes=writes)
         with opened as run, _progress(run, self) if writes else nullcontext() as watch:
             run.watch = watch

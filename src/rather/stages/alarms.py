@@ -233,14 +233,15 @@ def clipping(story: Story, config: PPOConfig) -> Iterable[Alarm]:
 
 def critic(story: Story, config: PPOConfig) -> Iterable[Alarm]:
     explained, loss = story.recent("val/explained_variance"), story.series("loss/value_avg")
+    alone, faster = 2 * config.value_iterations or 10, 4 * config.critic_learning_rate
     early = story.series("val/explained_variance")[config.value_iterations :][-EARLY:]
     if len(early) == EARLY and early.max() < 0:
         yield Alarm(
             "critic",
             f"In the last {EARLY} iterations the critic explained less than a constant would "
             f"({early.min():.2f} to {early.max():.2f}): the policy followed its noise.",
-            "Let it learn alone first, at a rate that gets it there:  rather ppo ... --again value_iterations=10 "
-            "critic_learning_rate=... (four times as much helped in the miniature world)",
+            "Let it learn alone for longer, or faster:  rather ppo ... --again "
+            f"value_iterations={alone} critic_learning_rate={faster:g}",
         )
     elif explained is not None and len(story.rows) >= 3 * WINDOW and explained < 0:
         yield Alarm(

@@ -77,7 +77,7 @@ def train_grpo(
         run.event("prompts", {"given": given, "too_long": given - len(prompts)})
     held: tuple[Sequence[Prompt], Sequence[Tokens]] = (), ()
     if validation and config.validation_prompts:
-        held = fitting_prompts(policy, validation[: config.validation_prompts], config)[1:]
+        held = fitting_prompts(policy, validation[: config.validation_prompts], config, "validation prompts")[1:]
     if config.ptx_coef and not pretraining:
         raise BadSetting(f"ptx_coef={config.ptx_coef:g} and no pretraining text.", do="Name some, or:  ptx_coef=0")
     begun = fingerprints(policy, [one for one in rewards.models.values() if isinstance(one, Reward)])

@@ -37,7 +37,7 @@ class Asking(Protocol):
 
 
 def fitting_prompts(
-    policy: Policy, prompts: Sequence[Prompt], config: Asking
+    policy: Policy, prompts: Sequence[Prompt], config: Asking, what: str = "prompts"
 ) -> tuple[Policy, list[Prompt], list[Tokens]]:
     """The policy with all of its stops, the prompts that leave room for a response, and their ids. None is cut."""
     encoder = Encoder(policy.tokenizer, policy.tokenizer.chat_template, separator=config.separator)
@@ -47,7 +47,7 @@ def fitting_prompts(
     room = config.max_prompt if window is None else min(config.max_prompt, window - config.max_new_tokens)
     if room < 1:
         raise BadSetting(
-            f"None of {len(prompts):,} prompts fits: max_new_tokens={config.max_new_tokens} leaves no room for one in "
+            f"None of {len(prompts):,} {what} fits: max_new_tokens={config.max_new_tokens} leaves no room for one in "
             f"the model's window of {window}.",
             "Prompt and response share it.",
             f"max_new_tokens={max(1, (window or 2) // 2)}",
@@ -57,7 +57,7 @@ def fitting_prompts(
     if not kept:
         shortest = f" The shortest has {min(map(len, ids)):,} tokens." if ids else ""
         raise BadSetting(
-            f"None of {len(prompts):,} prompts fits.{shortest}",
+            f"None of {len(prompts):,} {what} fits.{shortest}",
             f"Expected prompts of at most {room:,} tokens: max_prompt={config.max_prompt}, and a window of {window} "
             f"that also takes max_new_tokens={config.max_new_tokens}.",
             "Lower max_new_tokens" if ids else "Name a file with prompts",
