@@ -17,7 +17,7 @@ MODELS: Mapping[str, str] = {
     "sft-s": "step 1 from base-s",
     "sft-few": "step 1 on 250 demonstrations for 16 epochs: it overfits",
     "sft-hedged": "step 1 on demonstrations of which 30 % hedge",
-    "init-s": "two epochs with pretraining text (app. C.3): where PPO starts",
+    "init-s": "step 1 with pretraining text (app. C.3): where PPO starts",
     "reward": "step 2, one reward model for all policies",
     "reward-shuffled": "the same comparisons as single pairs in random order",
     "reward-250": "trained on 250 prompts",
